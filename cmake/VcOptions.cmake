@@ -1,0 +1,37 @@
+# Build-wide settings: language level, warnings, sanitizers, ccache.
+option(VC_BUILD_TESTS "Build the tests" ON)
+option(VC_BUILD_FUZZERS "Build the fuzzers (needs clang)" OFF)
+set(VC_SANITIZE "" CACHE STRING "Sanitizers: empty, 'address' (with undefined) or 'thread'")
+set_property(CACHE VC_SANITIZE PROPERTY STRINGS "" address thread)
+
+set(CMAKE_CXX_STANDARD 20)
+set(CMAKE_CXX_STANDARD_REQUIRED ON)
+set(CMAKE_CXX_EXTENSIONS OFF)
+set(CMAKE_POSITION_INDEPENDENT_CODE ON)
+set(CMAKE_CXX_VISIBILITY_PRESET hidden)
+set(CMAKE_VISIBILITY_INLINES_HIDDEN ON)
+set(CMAKE_EXPORT_COMPILE_COMMANDS ON)
+if(NOT CMAKE_BUILD_TYPE)
+  set(CMAKE_BUILD_TYPE Release CACHE STRING "" FORCE)
+endif()
+
+find_program(VC_CCACHE ccache)
+if(VC_CCACHE)
+  set(CMAKE_CXX_COMPILER_LAUNCHER "${CMAKE_COMMAND};-E;env;CCACHE_BASEDIR=${CMAKE_SOURCE_DIR};CCACHE_NOHASHDIR=1;${VC_CCACHE}")
+endif()
+
+add_compile_options(-Wall -Wextra -Wpedantic -Wshadow -Wnon-virtual-dtor -Wold-style-cast -Woverloaded-virtual -Werror)
+if(VC_SANITIZE STREQUAL "address")
+  add_compile_options(-fsanitize=address,undefined -fno-sanitize-recover=all -fno-omit-frame-pointer)
+  add_link_options(-fsanitize=address,undefined)
+elseif(VC_SANITIZE STREQUAL "thread")
+  # Asio uses fences, which TSan does not model: g++ warns about each.
+  add_compile_options(-fsanitize=thread -fno-omit-frame-pointer -Wno-tsan)
+  add_link_options(-fsanitize=thread)
+elseif(NOT VC_SANITIZE STREQUAL "")
+  message(FATAL_ERROR "VC_SANITIZE must be empty, 'address' or 'thread', not '${VC_SANITIZE}'")
+endif()
+if(CMAKE_CXX_COMPILER_ID STREQUAL "GNU" AND VC_SANITIZE)
+  # With sanitizers g++ 12 reports uninitialised uses and overflows inside the standard library that are not there.
+  add_compile_options(-Wno-maybe-uninitialized -Wno-stringop-overflow -Wno-array-bounds -Wno-restrict)
+endif()

@@ -1,0 +1,72 @@
+#include <pthread.h>
+
+#include <condition_variable>
+#include <deque>
+#include <mutex>
+#include <thread>
+#include <vector>
+
+#include "base/ports.hpp"
+
+namespace vaultysclaw {
+namespace {
+
+class ThreadPool final : public Workers {
+ public:
+  ThreadPool(std::string name, std::size_t threads, std::size_t maxQueued) : name_(std::move(name)), maxQueued_(maxQueued) {
+    name_.resize(std::min<std::size_t>(name_.size(), 15));  // what Linux keeps of a thread's name
+    for (std::size_t i = 0; i < threads; ++i) threads_.emplace_back([this] { run(); });
+  }
+  ThreadPool(const ThreadPool&) = delete;
+  ThreadPool& operator=(const ThreadPool&) = delete;
+  ~ThreadPool() override {
+    {
+      std::lock_guard lock(mutex_);
+      stopping_ = true;
+    }
+    wake_.notify_all();
+    for (auto& t : threads_) t.join();
+  }
+
+  bool submit(Task task) override {
+    {
+      std::lock_guard lock(mutex_);
+      if (stopping_ || queue_.size() >= maxQueued_) return false;
+      queue_.push_back(std::move(task));
+    }
+    wake_.notify_one();
+    return true;
+  }
+
+ private:
+  void run() {
+    pthread_setname_np(pthread_self(), name_.c_str());
+    for (;;) {
+      Task task;
+      {
+        std::unique_lock lock(mutex_);
+        wake_.wait(lock, [this] { return stopping_ || !queue_.empty(); });
+        if (queue_.empty()) return;
+        task = std::move(queue_.front());
+        queue_.pop_front();
+      }
+      task();
+    }
+  }
+
+  std::string name_;
+  const std::size_t maxQueued_;
+  std::mutex mutex_;
+  std::condition_variable wake_;
+  std::deque<Task> queue_;     // guarded by mutex_
+  bool stopping_ = false;      // guarded by mutex_
+  std::vector<std::thread> threads_;
+};
+
+}  // namespace
+
+std::unique_ptr<Workers> makeThreadPool(std::string name, std::size_t threads, std::size_t maxQueued) {
+  return std::make_unique<ThreadPool>(std::move(name), threads, maxQueued);
+}
+
+}  // namespace vaultysclaw

@@ -1,0 +1,183 @@
+// The control plane itself: who is connected, who may do what, what was asked and answered. Transport and HTTP stand
+// outside: connections come in through accept(), operators through the methods (libs/control's rest_api calls them).
+#pragma once
+
+#include <functional>
+#include <map>
+#include <memory>
+#include <optional>
+#include <string>
+#include <vector>
+
+#include "base/log.hpp"
+#include "base/ports.hpp"
+#include "base/result.hpp"
+#include "identity/vaultys_id.hpp"
+#include "net/connection.hpp"
+#include "policy/gate.hpp"
+#include "protocol/messages.hpp"
+#include "store/control_store.hpp"
+
+namespace vaultysclaw::control {
+
+// Effects, wired by main() or by a test. All must outlive the ControlPlane.
+struct ControlPorts {
+  Executor& loop;
+  Workers& workers;  // signatures and blocking reads
+  Clock& clock;
+  Entropy& entropy;
+  store::ControlStore& store;
+  Logger& log;
+};
+
+struct ControlOptions {
+  Duration handshakeTimeout = seconds(60);
+  Duration registrationTimeout = std::chrono::minutes(10);
+  Duration defaultIntentTimeout = seconds(60);
+  Duration maxIntentTimeout = seconds(300);
+  Duration chatTimeout = std::chrono::minutes(10);
+  Duration heartbeatTimeout = seconds(90);  // no message for so long: the connection is closed
+  // docs/protocol.md 7.7
+  std::size_t maxHandshakes = 1024, maxHandshakesPerAddress = 16;
+  std::size_t maxPendingRegistrations = 256, maxPendingRegistrationsPerAddress = 8;
+  std::size_t maxPendingIntentsPerAgent = 1024, maxChatsPerAgent = 64;
+};
+
+enum class AgentStatus : std::uint8_t { Offline, Connected };
+
+struct AgentView {
+  store::AgentRow row;
+  AgentStatus status = AgentStatus::Offline;
+  std::optional<WallTime> connectedAt;
+  std::string address, transport;          // of the live connection
+  std::optional<protocol::Heartbeat> lastHeartbeat;
+  std::size_t pendingIntents = 0;
+};
+
+struct RunRequest {
+  Did did;
+  std::string action;
+  protocol::RawJson params{"{}"};
+  std::optional<Duration> timeout;  // default and maximum from the options
+  std::string requestedBy = "operator";
+};
+struct RunResult {
+  IntentId intentId;
+  std::string status;  // success, failed
+  std::optional<protocol::RawJson> output;
+  std::optional<std::string> error, code;
+  std::optional<WallTime> executedAt;
+};
+struct SentIntent {
+  IntentId intentId;
+  Did did;
+};
+
+// Approval with what is really granted. Absent capabilities: all that were requested.
+struct Approval {
+  std::optional<std::vector<std::string>> capabilities;
+  protocol::ResourceLimits limits;
+  std::optional<std::string> policyId;
+  std::optional<WallTime> policyExpiresAt;
+  std::string actor = "operator";
+};
+
+struct ChatRequest {
+  Did did;
+  std::optional<ConversationId> conversationId;  // absent: a new one
+  std::vector<protocol::ChatMessageEntry> messages;
+  std::optional<bool> stream, thinking;
+  std::string requestedBy = "operator";
+};
+struct ChatEvents {
+  std::function<void(std::string_view text)> onChunk;
+  std::function<void(std::string_view text)> onThinking;
+  std::function<void()> onDone;                                               // last
+  std::function<void(std::string_view code, std::string_view text)> onError;  // last, instead of onDone
+};
+// Ends the conversation when destroyed before its end: later chunks are dropped, and an agent that can be told to stop
+// is told.
+using ChatHandle = Timer;
+
+struct Counters {  // since start, for /metrics
+  std::uint64_t handshakesCompleted = 0, handshakesFailed = 0, handshakesRefused = 0;
+  std::uint64_t intentsSent = 0, intentsSucceeded = 0, intentsFailed = 0, intentsTimedOut = 0;
+  std::uint64_t chatsStarted = 0, chatChunks = 0, messagesIn = 0, messagesOut = 0, messagesRefused = 0;
+  std::size_t connectedAgents = 0, openConnections = 0, pendingIntents = 0, pendingRegistrations = 0, activeChats = 0;
+};
+
+template <class T>
+using Reply = std::function<void(Result<T>)>;
+
+// Confined to ports.loop, callbacks too; every reply comes exactly once, never before the call returns.
+// Owned by main(). Nothing here blocks the loop: signatures and reads run on workers, commits on the store's writer.
+class ControlPlane {
+ public:
+  // `self`: the control plane's identity, with its secret. Loads agents and registrations from the store (blocking, so
+  // construct before serving).
+  static Result<std::unique_ptr<ControlPlane>> create(ControlPorts ports, identity::VaultysId self, ControlOptions options = {});
+  virtual ~ControlPlane() = default;
+
+  virtual const identity::VaultysId& self() const = 0;
+
+  // Takes over a fresh connection from an agent.
+  virtual void accept(std::unique_ptr<net::Connection> connection) = 0;
+  // Closes every connection (1001) and answers what is pending with Interrupted.
+  virtual void shutdown() = 0;
+
+  virtual std::vector<AgentView> agents() const = 0;
+  virtual std::optional<AgentView> agent(const Did& did) const = 0;
+  // Removes the agent and closes its connection; it may register anew. NotFound.
+  virtual void deleteAgent(const Did& did, std::string actor, Reply<std::monostate> reply) = 0;
+  // New grant for a known agent: stored, then re-certified on its open connection. NotFound; InvalidArgument.
+  virtual void updateGrant(const Did& did, policy::Grant grant, std::string reason, std::string actor,
+                           Reply<AgentView> reply) = 0;
+
+  virtual void registrations(std::optional<std::string> status, store::Page page,
+                             Reply<store::Listing<store::RegistrationRow>> reply) = 0;
+  // Holds even when the agent is away. NotFound; Conflict (decided already, expired); InvalidArgument (capabilities
+  // that were not requested).
+  virtual void approve(const RegistrationId& id, Approval approval, Reply<store::AgentRow> reply) = 0;
+  virtual void reject(const RegistrationId& id, std::string reason, std::string actor, Reply<std::monostate> reply) = 0;
+
+  // Signs, stores, sends, waits for the agent's result. Errors: NotFound (unknown agent), Unavailable (not connected),
+  // DeadlineExceeded, Busy, InvalidArgument. A failed intent is a RunResult, not an error.
+  virtual void run(RunRequest request, Reply<RunResult> reply) = 0;
+  // As run, but replies once the intent is stored and sent; the result is stored when it comes.
+  virtual void send(RunRequest request, Reply<SentIntent> reply) = 0;
+  // Sends to every connected agent that is granted `action`. An empty list when there is none.
+  virtual void broadcast(RunRequest requestWithoutDid, Reply<std::vector<SentIntent>> reply) = 0;
+  struct IntentView {
+    store::IntentRow row;
+    bool signatureValid = false;  // verified again when read
+  };
+  virtual void intents(store::IntentFilter filter, store::Page page, Reply<store::Listing<IntentView>> reply) = 0;
+  virtual void intent(const IntentId& id, Reply<IntentView> reply) = 0;
+
+  // Errors: NotFound, Unavailable, Busy, InvalidArgument; then nothing else is called. On success the conversation id,
+  // and `events` follow until onDone or onError, as long as the handle lives (it is given to `reply`'s caller).
+  struct StartedChat {
+    ConversationId conversationId;
+    ChatHandle handle;
+  };
+  virtual void chat(ChatRequest request, ChatEvents events, std::function<void(Result<StartedChat>)> reply) = 0;
+
+  struct AuditView {
+    store::Listing<store::AuditRow> rows;
+  };
+  virtual void audit(store::AuditFilter filter, store::Page page, Reply<AuditView> reply) = 0;
+  struct AuditCheck {
+    std::int64_t rows = 0;
+    std::optional<std::int64_t> firstBroken;  // seq of the first row that does not fit
+  };
+  virtual void verifyAudit(Reply<AuditCheck> reply) = 0;
+
+  virtual Counters counters() const = 0;
+};
+
+// API tokens: "vcp_" and 64 hex digits; only the SHA-256 is stored. Blocking; used at start.
+// Makes one and writes it to `tokenFile` (0600) when the store has none; else leaves both as they are.
+Status ensureApiToken(store::ControlStore& store, FileStore& files, const std::filesystem::path& tokenFile, Clock& clock,
+                      Entropy& entropy);
+
+}  // namespace vaultysclaw::control

@@ -1,0 +1,60 @@
+// Signed tokens (docs/protocol.md sections 3, 7.1 and 7.4): base64(uint32le length ‖ MessagePack body ‖ signature).
+#pragma once
+
+#include <array>
+#include <optional>
+#include <string>
+#include <string_view>
+#include <vector>
+
+#include "base/ports.hpp"
+#include "identity/vaultys_id.hpp"
+
+namespace vaultysclaw::identity {
+
+using Sha256 = std::array<std::uint8_t, 32>;
+Sha256 sha256(BytesView bytes);
+
+struct IntentToken {
+  std::string id;
+  std::string action;
+  std::string agentId;  // the agent's DID
+  WallTime timestamp;
+  // With the feature intent-v2, all or none but userDid:
+  std::optional<Sha256> paramsHash;
+  std::optional<std::string> userDid;
+  std::optional<WallTime> expiresAt;
+};
+
+struct DelegationToken {
+  std::string userDid;
+  std::string agentDid;  // "*": any agent
+  std::vector<std::string> capabilities;
+  WallTime issuedAt;
+  std::optional<WallTime> expiresAt;  // absent, 0 and nil mean never
+};
+
+struct PeerGrantToken {
+  std::string sourceDid;
+  std::string targetDid;
+  std::string targetName;
+  std::string skillDescription;
+  std::vector<std::string> capabilities;
+  WallTime issuedAt;
+  std::optional<WallTime> expiresAt;
+};
+
+std::string signToken(const VaultysId& issuer, const IntentToken& token);
+std::string signToken(const VaultysId& issuer, const DelegationToken& token);
+std::string signToken(const VaultysId& issuer, const PeerGrantToken& token);
+
+// Errors: Malformed (form, length, another type, a `protocol` key), BadSignature, Expired. Signatures are checked over
+// the bytes as received. Intents have no expiry unless they carry one; their freshness is the caller's rule.
+Result<IntentToken> verifyIntentToken(std::string_view token, const VaultysId& issuer, WallTime now);
+Result<DelegationToken> verifyDelegationToken(std::string_view token, const VaultysId& issuer, WallTime now);
+Result<PeerGrantToken> verifyPeerGrantToken(std::string_view token, const VaultysId& issuer, WallTime now);
+
+// SHA-256 of a token's body bytes; Malformed when it has none.
+Result<Sha256> tokenBodyHash(std::string_view token);
+
+}  // namespace vaultysclaw::identity
