@@ -86,7 +86,10 @@ Result<Value> decode(BytesView bytes, const DecodeLimits& limits = {});
 // As decode, and reports how many bytes the value took; the rest is not looked at.
 Result<std::pair<Value, std::size_t>> decodePrefix(BytesView bytes, const DecodeLimits& limits = {});
 
-// Whether the bytes are one value that encodes to the same bytes, with string keys only, none twice in one map.
+// Whether every map in the tree has string keys only, none twice, and every string is UTF-8.
+bool isPlain(const Value& value);
+
+// Whether the bytes are one plain value that encodes to the same bytes.
 bool isCanonical(BytesView bytes, const DecodeLimits& limits = {});
 
 }  // namespace vaultysclaw::msgpack

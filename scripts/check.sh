@@ -1,0 +1,60 @@
+#!/usr/bin/env bash
+# Static checks: ./dev check. Prints every finding, then fails if there was one.
+set -euo pipefail
+cd "$(dirname "${BASH_SOURCE[0]}")/.."
+# shellcheck source=scripts/lib.sh
+source scripts/lib.sh
+
+findings=0
+finding() {
+  findings=$((findings + 1))
+  printf '%s  %s%s\n' "$red" "$*" "$reset"
+}
+# report TEXT: every line of standard input is a finding.
+report() {
+  local line
+  while IFS= read -r line; do finding "$1: $line"; done
+}
+
+step "Format"
+sources | xargs -0 clang-format-19 --dry-run -Werror >/dev/null 2>&1 || finding "not formatted; run ./dev fmt"
+
+step "Layers and purity"
+# Links upward or sideways are refused when CMake configures; what it cannot see is an include without a link.
+cmake --preset release >/dev/null || finding "the build does not configure (layers?)"
+pure=$(grep -lE 'vc_library\(.*\bPURE\b' libs/*/CMakeLists.txt | xargs -n1 dirname)
+effects='#include *[<"](boost/|asio|sys/|unistd\.h|fcntl\.h|netinet|arpa/|thread>|mutex>|condition_variable>|fstream>|iostream>|cstdio>|curl/|sqlite3)'
+for library in $pure; do
+  grep -nE "$effects" -r "$library/include" "$library/src" | report "I/O in a pure library" || true
+  grep -nE 'system_clock::now|steady_clock::now|std::random_device|getenv\(' -r "$library/include" "$library/src" |
+    report "an effect outside the ports" || true
+done
+heavy='#include *[<"](boost/|asio|openssl/|sodium|sqlite3|simdjson|curl/)'
+grep -nE "$heavy" -r libs/*/include | report "third-party header in an interface of ours" || true
+grep -nE '#include *"(base|net|protocol|identity|store|policy|agent|control|cli)/' -r libs/agent/include/vaultysclaw |
+  report "internal header in the public API" || true
+grep -nE 'co_await .*\[[^]]*= *std::move' -r libs apps --include='*.cpp' --include='*.hpp' |
+  report "move-capturing lambda inside co_await (g++ 12 frees it twice)" || true
+
+step "Sizes"
+git ls-files -z --cached --others --exclude-standard '*.cpp' '*.hpp' '*.sh' '*.cmake' dev |
+  xargs -0 wc -l | awk '$2 != "total" && $1 > 800 { print $2 " has " $1 " lines" }' | report "split it" || true
+
+step "Words"
+git ls-files -z --cached --others --exclude-standard '*.cpp' '*.hpp' '*.sh' '*.cmake' dev |
+  xargs -0 grep -nE '\b(TODO|FIXME|XXX)\b' | grep -v '^scripts/check.sh' | report "unfinished" || true
+
+step "Shell scripts"
+shellcheck -x dev scripts/*.sh .ci/run || finding "shellcheck"
+
+step "Links"
+for file in *.md docs/*.md; do
+  grep -oE '\]\([^)#: ]+' "$file" | sed 's/^](//' | while IFS= read -r link; do
+    [ -e "$(dirname "$file")/$link" ] || printf '%s -> %s\n' "$file" "$link"
+  done
+done | report "dead link" || true
+
+if [ "$findings" -gt 0 ]; then
+  die "$findings finding(s)"
+fi
+step "${green}Nothing found${reset}"
