@@ -264,7 +264,9 @@ class MemoryConnection final : public net::Connection {
   ~MemoryConnection() override { wire_->drop(i_); }
 
   void start(Callbacks callbacks) override { wire_->start(i_, std::move(callbacks)); }
-  net::SendResult send(net::FrameKind kind, std::string data) override { return wire_->send(i_, kind, std::move(data)); }
+  net::SendResult send(net::FrameKind kind, std::string data) override {
+    return wire_->send(i_, kind, std::move(data));
+  }
   void close(std::uint16_t code, std::string_view reason) override { wire_->close(i_, code, reason); }
   std::size_t queuedBytes() const override { return wire_->end(i_).outBytes; }
   const net::PeerInfo& peer() const override { return wire_->end(i_).peer; }
@@ -285,7 +287,8 @@ class MemoryDialer final : public net::Dialer {
     const Duration wait = state_->partitioned ? options.timeout : state_->delay;
     // The timer of a dial lives in the handle, so that dropping the handle cancels.
     auto timer = std::make_shared<Timer>(state_->executor.after(
-        wait, [state = state_, options = std::move(options), done = std::move(done)] { finish(state, options, done); }));
+        wait,
+        [state = state_, options = std::move(options), done = std::move(done)] { finish(state, options, done); }));
     return net::Pending([timer] { timer->reset(); });
   }
 
@@ -377,7 +380,6 @@ class MemoryNetwork {
   void pumpAll() {
     for (const auto& weak : state_->wires) {
       if (auto wire = weak.lock()) {
-        // One turn per frame that waits: each turn delivers one and re-arms itself while more may pass.
         wire->pump(0);
         wire->pump(1);
       }

@@ -1,0 +1,1 @@
+// Nothing: configuring fails before it is compiled.
