@@ -1,5 +1,6 @@
 #!/usr/bin/env bash
 # ./dev demo: a control plane and an agent as two processes on loopback, and everything that happens between them.
+# shellcheck disable=SC2317  # functions are called through wait_for and trap
 set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/.."
 # shellcheck source=scripts/lib.sh
@@ -45,10 +46,10 @@ say() { printf '  %s\n' "$*"; }
 
 step "Starting the control plane (SQLite, loopback)"
 http=3000 ws=8080
-port_is_free $http && port_is_free $ws || {
+if ! port_is_free $http || ! port_is_free $ws; then
   say "ports 3000 and 8080 are taken here; using free ones"
   http=0 ws=0
-}
+fi
 "$vaultysclaw" control-plane --data "$data/control-plane" --http-port $http --ws-port $ws \
   --ready-file "$data/ready.json" >"$data/control-plane.log" 2>&1 &
 pids+=($!)

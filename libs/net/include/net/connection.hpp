@@ -19,14 +19,14 @@ enum class FrameKind : std::uint8_t { Text, Binary };
 enum class Protection : std::uint8_t { None, Loopback, VerifiedTls };
 
 struct PeerInfo {
-  std::string address;    // remote IP address, without the port; "memory" in tests
-  std::string transport;  // "ws", "wss", "memory"
+  std::string address = {};    // remote IP address, without the port; "memory" in tests
+  std::string transport = {};  // "ws", "wss", "memory"
   Protection protection = Protection::None;
 };
 
 struct CloseReason {
   std::uint16_t code = 1006;  // RFC 6455 section 7.4; 1006 = the connection was lost without a close frame
-  std::string text;           // foreign text: print through printable()
+  std::string text = {};      // foreign text: print through printable()
 };
 
 namespace close_code {
@@ -46,16 +46,17 @@ enum class SendResult : std::uint8_t {
 class Connection {
  public:
   struct Callbacks {
-    std::function<void(FrameKind, std::string_view)> onMessage;  // the view is valid during the call
-    std::function<void(const CloseReason&)> onClose;             // exactly once, last
-    std::function<void()> onDrained;                             // optional: the queue became empty
+    std::function<void(FrameKind, std::string_view)> onMessage = {};  // the view is valid during the call
+    std::function<void(const CloseReason&)> onClose = {};             // exactly once, last
+    std::function<void()> onDrained = {};                             // optional: the queue became empty
   };
   virtual ~Connection() = default;
 
   // Starts delivering. Once. Messages that came before are delivered then.
   virtual void start(Callbacks callbacks) = 0;
   virtual SendResult send(FrameKind kind, std::string data) = 0;
-  // Sends what is queued, then the close frame; onClose follows, within `closeTimeout` at most (5 s).
+  // Sends what is queued, then the close frame; onClose follows, within 5 s at most. Messages that arrive after this
+  // call are dropped.
   virtual void close(std::uint16_t code, std::string_view reason) = 0;
   virtual std::size_t queuedBytes() const = 0;
   virtual const PeerInfo& peer() const = 0;
@@ -69,11 +70,12 @@ struct ConnectionLimits {
 };
 
 struct DialOptions {
-  std::string url;       // ws://host[:port]/path or wss://...
-  std::string caFile;    // PEM; empty: the system's roots. wss only
-  std::string proxyUrl;  // http://[user:password@]host:port; "direct": none; empty: from HTTPS_PROXY / HTTP_PROXY / NO_PROXY
+  std::string url = {};     // ws://host[:port]/path or wss://...
+  std::string caFile = {};  // PEM; empty: the system's roots. wss only
+  std::string proxyUrl =
+      {};  // http://[user:password@]host:port; "direct": none; empty: from HTTPS_PROXY / HTTP_PROXY / NO_PROXY
   Duration timeout = seconds(15);  // resolve, connect, TLS and upgrade together
-  ConnectionLimits limits;
+  ConnectionLimits limits = {};
 };
 
 // Handle of work under way; destroying it cancels, and its callback never runs.
@@ -82,8 +84,9 @@ using Pending = Timer;
 class Dialer {
  public:
   virtual ~Dialer() = default;
-  // Calls `done` once, on the executor, never before returning. Errors: InvalidArgument (the URL), Unavailable (refused,
-  // unknown host, proxy), Unauthenticated (TLS: certificate not trusted or for another name), DeadlineExceeded.
+  // Calls `done` once, on the executor, never before returning. Errors: InvalidArgument (the URL), Unavailable
+  // (refused, unknown host, proxy), Unauthenticated (TLS: certificate not trusted or for another name),
+  // DeadlineExceeded.
   [[nodiscard]] virtual Pending dial(DialOptions options,
                                      std::function<void(Result<std::unique_ptr<Connection>>)> done) = 0;
 };

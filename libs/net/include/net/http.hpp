@@ -17,12 +17,12 @@ namespace vaultysclaw::net {
 using Headers = std::vector<std::pair<std::string, std::string>>;
 
 struct HttpRequest {
-  std::string method;  // upper case
-  std::string path;    // percent-decoded, begins with '/', without the query
-  std::vector<std::pair<std::string, std::string>> query;  // decoded, in order
-  Headers headers;
-  std::string body;
-  PeerInfo peer;
+  std::string method = {};                                      // upper case
+  std::string path = {};                                        // percent-decoded, begins with '/', without the query
+  std::vector<std::pair<std::string, std::string>> query = {};  // decoded, in order
+  Headers headers = {};
+  std::string body = {};
+  PeerInfo peer = {};
 
   std::optional<std::string_view> header(std::string_view name) const;  // case-insensitive; the first
   std::optional<std::string_view> queryValue(std::string_view name) const;
@@ -30,8 +30,8 @@ struct HttpRequest {
 
 struct HttpResponse {
   int status = 200;
-  Headers headers;  // Content-Length and Connection are the server's business
-  std::string body;
+  Headers headers = {};  // Content-Length and Connection are the server's business
+  std::string body = {};
 };
 
 // One request's answer, given now or later. Confined to the server's executor. Shared: the handler keeps it as long as
@@ -56,19 +56,19 @@ using HttpHandler = std::function<void(std::shared_ptr<HttpExchange>)>;
 using UpgradeGate = std::function<std::optional<HttpResponse>(const HttpRequest&)>;
 
 struct TlsFiles {
-  std::string certificateFile;  // PEM chain
-  std::string keyFile;          // PEM
+  std::string certificateFile = {};  // PEM chain
+  std::string keyFile = {};          // PEM
 };
 
 struct ServerOptions {
   std::string address = "127.0.0.1";
   std::uint16_t port = 0;  // 0: any free one
-  std::optional<TlsFiles> tls;
+  std::optional<TlsFiles> tls = {};
   std::size_t maxBodyBytes = std::size_t{4} << 20;
   std::size_t maxConnections = 10'000;  // further ones are closed at once
   Duration headerTimeout = seconds(10);
   Duration idleTimeout = seconds(60);
-  ConnectionLimits limits;  // of upgraded connections
+  ConnectionLimits limits = {};  // of upgraded connections
 };
 
 // A listening socket that serves HTTP and hands upgraded WebSockets over. Owned by main(); confined to its loop.
@@ -79,9 +79,9 @@ class Server {
 };
 
 struct ServerHandlers {
-  HttpHandler onRequest;
-  UpgradeGate onUpgrade;      // absent: upgrades are refused with 404
-  AcceptHandler onWebSocket;  // called after the upgrade; Connection::start is the receiver's to call
+  HttpHandler onRequest = {};
+  UpgradeGate onUpgrade = {};      // absent: upgrades are refused with 404
+  AcceptHandler onWebSocket = {};  // called after the upgrade; Connection::start is the receiver's to call
 };
 
 }  // namespace vaultysclaw::net
