@@ -3,6 +3,7 @@
 
 #include <memory>
 #include <string>
+#include <vector>
 
 #include "control/control_plane.hpp"
 #include "net/http.hpp"
@@ -11,9 +12,15 @@ namespace vaultysclaw::control {
 
 struct RestOptions {
   std::string version = "0.1.0";
+  // Names a Host header may carry besides localhost and IP addresses, without the port. Anything else is refused: a
+  // page of a foreign site could otherwise reach a local control plane under its own name (DNS rebinding).
+  std::vector<std::string> allowedHosts;
+  Duration keepAliveInterval = seconds(15);  // of event streams
+  std::size_t maxFailedLogins = 10;          // per address and minute; then 429. A right token always passes
 };
 
-// Confined to the control plane's loop. Owned by main(); the ControlPlane must outlive it.
+// Confined to the control plane's loop. Owned by main(); the ControlPlane must outlive it. Requests under way when it is
+// destroyed are still answered.
 class RestApi {
  public:
   virtual ~RestApi() = default;

@@ -10,15 +10,15 @@
 
 #include "base/msgpack.hpp"
 #include "base/ports.hpp"
+#include "identity/handshake_message.hpp"
 #include "identity/vaultys_id.hpp"
 
 namespace vaultysclaw::identity {
 
-inline constexpr std::size_t kMaxHandshakeBytes = 32 * 1024;
 inline constexpr milliseconds kHandshakeFreshness{60'000};
 
 // Opens a handshake, always in version 1. Confined to one thread at a time; used for one handshake. After an error it
-// answers nothing more.
+// answers nothing more (Conflict).
 class Initiator {
  public:
   struct Config {
@@ -43,13 +43,12 @@ class Initiator {
  private:
   VaultysId self_;
   Config config_;
+  HandshakeMessage sent_;
   Bytes init_;
   Bytes signedBytes_;
   std::optional<VaultysId> peer_;
-  msgpack::Value peerMetadata_;
+  msgpack::Value peerMetadata_{msgpack::Map{}};
   bool used_ = false;
-  std::int64_t timestamp_ = 0;
-  Bytes nonce_;
 };
 
 // Answers a handshake in the version the INIT carries. Confined to one thread at a time; one handshake.
@@ -68,11 +67,13 @@ class Responder {
   };
   Responder(const VaultysId& self, Config config, Entropy& entropy);
 
-  // Checks INIT and signs nothing.
+  // Checks INIT and signs nothing. Errors: Malformed, TooLarge, Expired, PolicyDenied (protocol, service, version, or
+  // an identity that is not a machine other than us), Unsupported and InvalidArgument (keys).
   Result<Claim> onInit(BytesView init, WallTime now);
-  // After onInit: signs and returns STEP1 with our statement. Once.
+  // After onInit: signs and returns STEP1 with our statement. Once. TooLarge when the statement does not fit.
   Result<Bytes> answer(msgpack::Map metadata);
-  // Takes COMPLETE. From then on the claim is proved.
+  // Takes COMPLETE. From then on the claim is proved. Errors as in onStep1; Conflict for a field that differs from our
+  // STEP1 and for a call out of order.
   Status onComplete(BytesView complete, WallTime now);
 
   const Bytes& signedBytes() const { return signedBytes_; }
@@ -83,8 +84,7 @@ class Responder {
   Config config_;
   Entropy& entropy_;
   Step step_ = Step::Fresh;
-  msgpack::Value init_;
-  Bytes step1_;
+  HandshakeMessage message_;  // the INIT, then our STEP1
   Bytes signedBytes_;
   std::optional<Claim> claim_;
 };

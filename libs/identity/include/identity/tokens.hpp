@@ -1,19 +1,16 @@
-// Signed tokens (docs/protocol.md sections 3, 7.1 and 7.4): base64(uint32le length ‖ MessagePack body ‖ signature).
+// Pure; any thread. Signed tokens (docs/protocol.md sections 3, 7.1 and 7.4): base64(uint32le length ‖ MessagePack body ‖ signature).
 #pragma once
 
-#include <array>
 #include <optional>
 #include <string>
 #include <string_view>
 #include <vector>
 
 #include "base/ports.hpp"
+#include "identity/hash.hpp"
 #include "identity/vaultys_id.hpp"
 
 namespace vaultysclaw::identity {
-
-using Sha256 = std::array<std::uint8_t, 32>;
-Sha256 sha256(BytesView bytes);
 
 struct IntentToken {
   std::string id;
@@ -42,14 +39,15 @@ struct PeerGrantToken {
   std::vector<std::string> capabilities;
   WallTime issuedAt;
   std::optional<WallTime> expiresAt;
+  std::optional<std::string> id;  // with the feature p2p-grants
 };
 
 std::string signToken(const VaultysId& issuer, const IntentToken& token);
 std::string signToken(const VaultysId& issuer, const DelegationToken& token);
 std::string signToken(const VaultysId& issuer, const PeerGrantToken& token);
 
-// Errors: Malformed (form, length, another type, a `protocol` key), BadSignature, Expired. Signatures are checked over
-// the bytes as received. Intents have no expiry unless they carry one; their freshness is the caller's rule.
+// Errors: Malformed (form, length, another type, a `protocol` key, a missing member), BadSignature, Expired. Signatures
+// are checked over the bytes as received, before the body is read; members that are not known are ignored. Intents have no expiry unless they carry one; their freshness is the caller's rule.
 Result<IntentToken> verifyIntentToken(std::string_view token, const VaultysId& issuer, WallTime now);
 Result<DelegationToken> verifyDelegationToken(std::string_view token, const VaultysId& issuer, WallTime now);
 Result<PeerGrantToken> verifyPeerGrantToken(std::string_view token, const VaultysId& issuer, WallTime now);

@@ -72,8 +72,9 @@ struct ConnectionLimits {
 struct DialOptions {
   std::string url = {};     // ws://host[:port]/path or wss://...
   std::string caFile = {};  // PEM; empty: the system's roots. wss only
-  std::string proxyUrl =
-      {};  // http://[user:password@]host:port; "direct": none; empty: from HTTPS_PROXY / HTTP_PROXY / NO_PROXY
+  // http://[user:password@]host:port; "direct": none; empty: from HTTPS_PROXY, HTTP_PROXY, ALL_PROXY and NO_PROXY (also
+  // in lower case), which never apply to loopback.
+  std::string proxyUrl = {};
   Duration timeout = seconds(15);  // resolve, connect, TLS and upgrade together
   ConnectionLimits limits = {};
 };

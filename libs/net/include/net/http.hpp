@@ -82,6 +82,8 @@ struct ServerHandlers {
   HttpHandler onRequest = {};
   UpgradeGate onUpgrade = {};      // absent: upgrades are refused with 404
   AcceptHandler onWebSocket = {};  // called after the upgrade; Connection::start is the receiver's to call
+  std::function<void(std::string)> onProblem =
+      {};  // optional: what an operator should read, for example that a handler threw
 };
 
 }  // namespace vaultysclaw::net

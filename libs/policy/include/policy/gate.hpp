@@ -4,6 +4,7 @@
 
 #include <optional>
 #include <string>
+#include <string_view>
 #include <vector>
 
 #include "base/ids.hpp"
@@ -13,7 +14,8 @@
 
 namespace vaultysclaw::policy {
 
-// What the agent's certificate grants: built from the handshake's metadata alone. An empty list grants nothing.
+// What the agent's certificate grants: built from the handshake's metadata alone. An empty list of capabilities grants
+// nothing; an empty list of domains restricts nothing, as in the original.
 struct Grant {
   std::vector<std::string> capabilities;
   protocol::ResourceLimits limits;
@@ -24,7 +26,10 @@ struct Grant {
 
 // `agent` as an action means the capability agent_communication.
 bool grantsCapability(const std::vector<std::string>& granted, std::string_view action);
-// What both allow: used when a message narrows a certificate.
+// Stands in a list of domains that allows none (RFC 6761: the name never resolves), for an empty list would allow all.
+inline constexpr std::string_view kNoDomain = "none.invalid";
+// What both allow: used when a message narrows a certificate. Common capabilities, the smaller limits, the earlier
+// expiry with its policy id, common domains; domains without a common one become kNoDomain.
 Grant narrowest(const Grant& a, const Grant& b);
 
 // Durable counters as they stand just before the call.
@@ -33,9 +38,11 @@ struct Usage {
   std::int64_t requestsThisHour = 0;  // accepted in the current window
   WallTime hourWindowStart{};         // epoch: no window yet
 };
+// A window opens with the first request after the last one was over. It still counts exactly one hour after its start;
+// one that starts in the future (the clock was set back) is over.
 inline constexpr std::chrono::hours kRateWindow{1};
 
-// A delegation already verified under the pinned key.
+// A delegation already verified under the pinned key. At the instant of `expiresAt` it is still live.
 struct LiveDelegation {
   Did userDid;
   std::vector<std::string> capabilities;
@@ -47,7 +54,9 @@ struct Request {
   std::optional<Did> userDid;
 };
 
-// The five gates in order; the first that refuses gives the error (PolicyDenied, text as in section 5).
+// The five gates in order; the first that refuses gives the error (PolicyDenied, text as in section 5). A policy is
+// still in force at the instant it expires. A chat for a user needs a live delegation of that user that grants
+// anything.
 Status authorise(const Request& request, const Grant& grant, const Usage& usage,
                  const std::vector<LiveDelegation>& delegations, WallTime now);
 

@@ -55,6 +55,8 @@ struct Heartbeat {
   std::int64_t rssBytes = 0;  // `memory.rss`; the other members of `memory` are written as the original has them
   std::int64_t heapTotalBytes = 0;
   std::int64_t heapUsedBytes = 0;
+  std::int64_t externalBytes = 0;
+  std::int64_t arrayBuffersBytes = 0;
   std::string name;
   std::optional<std::string> llmProvider, llmModel;  // `activeLlm`, both or none
   TokenCount usageTotal, usageSinceLastSync, usageDaily;
@@ -87,13 +89,15 @@ struct ToolApprovalRequest {
   RequestId requestId;
   std::optional<ConversationId> conversationId;
   std::string toolName;
-  RawJson args;
+  RawJson args{"{}"};
+  std::optional<WallTime> expiresAt{};    // 7.8: after it the answer is no
+  std::optional<std::string> argsHash{};  // 7.8: hex SHA-256 of the bytes of `args`
 };
 struct ToolExecution {
   std::optional<ConversationId> conversationId;
   std::optional<IntentId> intentId;
   std::string toolName;
-  RawJson args;
+  RawJson args{"{}"};
   std::optional<RawJson> result;
   std::optional<std::string> error;
   std::optional<bool> approved;
@@ -115,7 +119,8 @@ struct ChatSessionsResponse {
   std::vector<ChatSessionInfo> sessions;
 };
 struct ChatHistoryMessage {
-  std::string id, role, content;
+  std::string id;  // a number in the original's messages: whole numbers are written without quotes
+  std::string role, content;
   std::optional<std::string> thinking;
   std::optional<RawJson> toolCalls;
   std::string createdAt;
@@ -223,7 +228,7 @@ struct LlmConfig {
   std::optional<std::string> apiKey, baseUrl, systemPrompt, embeddingModel;
   std::optional<std::int64_t> maxTokens;
   std::optional<double> pricePerMillionInputTokens, pricePerMillionOutputTokens;
-  RawJson raw;  // the whole object, with members this version does not know
+  RawJson raw;  // the whole object, with members this version does not know; when not "null", encode() writes it alone
 };
 struct LlmConfigUpdate {
   std::optional<LlmConfig> config;  // absent: fall back to the local configuration
@@ -252,6 +257,7 @@ struct ToolApprovalResponse {
   RequestId requestId;
   bool approved = false;
   std::optional<std::string> reason;
+  std::optional<std::string> argsHash{};  // 7.8: repeats the request's
 };
 struct TaskEnqueue {
   std::string action;
@@ -286,17 +292,17 @@ struct Cancel {
 
 // A message of a type this version does not know: never an error (docs/protocol.md 7.2).
 struct Unknown {
-  std::string type;
+  std::string type;  // any text the other side likes, of any length
 };
 
 using Payload =
     std::variant<AuthChallenge, Register, Heartbeat, IntentResult, IntentAck, ChatResponse, ToolApprovalRequest,
                  ToolExecution, TaskStatus, ChatSessionsResponse, ChatHistoryResponse, KnowledgeSyncResult,
                  KnowledgeStatusSync, ChannelMessageSend, AuthComplete, AuthFailed, RegistrationPending,
-                 RegistrationApproved, RegistrationRejected, UpdateCapabilities, PolicyUpdate, Pong, Intent, ChatRequest,
-                 DelegationUpdate, AgentPeerCatalog, LlmConfigUpdate, SkillsConfig, KnowledgeSync, ToolApprovalResponse,
-                 TaskEnqueue, ScheduleUpdate, ScheduleDelete, GetChatSessions, GetChatHistory, ErrorMessage, Cancel,
-                 Unknown>;
+                 RegistrationApproved, RegistrationRejected, UpdateCapabilities, PolicyUpdate, Pong, Intent,
+                 ChatRequest, DelegationUpdate, AgentPeerCatalog, LlmConfigUpdate, SkillsConfig, KnowledgeSync,
+                 ToolApprovalResponse, TaskEnqueue, ScheduleUpdate, ScheduleDelete, GetChatSessions, GetChatHistory,
+                 ErrorMessage, Cancel, Unknown>;
 
 // The envelope around a payload. `agentId` is what the sender claims: never trusted, kept for the original's sake.
 struct Message {

@@ -1,0 +1,71 @@
+// Configuration of one agent. Plain values with defaults, made for designated initialisers.
+#pragma once
+
+#include <chrono>
+#include <cstddef>
+#include <string>
+#include <vector>
+
+#include "vaultysclaw/export.hpp"
+
+namespace vaultysclaw {
+
+// Delay before connection attempt n: initial * 2^n, at most `maximum`, plus or minus the share `jitter`.
+struct ReconnectBackoff {
+  std::chrono::milliseconds initial{2'000};
+  std::chrono::milliseconds maximum{60'000};
+  double jitter = 0.2;
+};
+
+struct AgentRuntimeConfig {
+  // Shown in the dashboard; 1 to 128 characters. Required.
+  std::string name = {};
+  // HTTP base URL of the control plane, for example "http://localhost:3000". Required.
+  std::string controlPlaneUrl = {};
+  // WebSocket URL. Empty: derived from controlPlaneUrl: port 3000 gives port 8080 on the same host, anything else the
+  // same origin with the path /ws; http gives ws, https wss.
+  std::string controlPlaneWsUrl = {};
+  // WebRTC: not available yet in this version; start() refuses a configuration that sets it.
+  std::string peerjsControlPlaneId = {};
+  std::string peerjsServerUrl = {};
+  std::string peerjsServer = {};
+  // The identity file; made with mode 0600 on the first run. Required.
+  std::string vaultysIdPath = {};
+  // Asked for at the first registration; an operator decides what is granted.
+  std::vector<std::string> requestedCapabilities = {};
+  // For subclasses that work with files; the base does not use it.
+  std::string workspaceRoot = {};
+
+  // The control plane's DID, when it is known beforehand: any other is refused before anything is signed for it. Empty:
+  // the first control plane that approves this agent is remembered, and no other is accepted afterwards.
+  std::string controlPlaneDid = {};
+  // PEM file with the certificate authorities for wss://. Empty: the system's.
+  std::string caFile = {};
+  // "http://[user:password@]host:port", "direct" for none, empty for HTTPS_PROXY / HTTP_PROXY / NO_PROXY.
+  std::string proxyUrl = {};
+  // Unencrypted ws:// to another machine is refused unless this is set: everyone on the path could read everything.
+  bool allowPlaintext = false;
+
+  // Threads that run executeIntent, executeChat and the hooks. With 1 a subclass needs no locks. With more, calls
+  // overlap; hooks still run one at a time.
+  std::size_t handlerThreads = 1;
+  // Calls that may wait for a handler thread; further ones are answered `busy` at once.
+  std::size_t maxQueuedCalls = 64;
+  // How long a call may take, waiting included, unless its message says otherwise.
+  std::chrono::milliseconds defaultDeadline{60'000};
+  // How long knowledge_sync may take.
+  std::chrono::milliseconds knowledgeDeadline{600'000};
+  // stop() names handlers that are still running each time this has passed.
+  std::chrono::milliseconds stopGrace{10'000};
+  ReconnectBackoff backoff = {};
+  std::chrono::milliseconds heartbeatInterval{30'000};
+  // Counters, seen intents and the control plane's key. Empty: vaultysIdPath + ".state".
+  std::string statePath = {};
+  // Reported at registration.
+  std::string version = "0.1.0";
+};
+
+// The WebSocket URL that `config` stands for (see controlPlaneWsUrl). Throws AgentError when a URL cannot be right.
+VC_API std::string webSocketUrl(const AgentRuntimeConfig& config);
+
+}  // namespace vaultysclaw

@@ -1,0 +1,263 @@
+// The agent's heart: connection, handshake, grants, calls. Internal.
+//
+// Everything is confined to the I/O loop unless it says otherwise. Handlers run on lanes and post their outcomes back;
+// blocking disk work runs on the state worker and posts its results back. core.cpp: life and messages; handshake.cpp;
+// intents.cpp; chats.cpp; tasks.cpp; hooks.cpp; senders.cpp; heartbeat.cpp.
+#pragma once
+
+#include <deque>
+#include <functional>
+#include <map>
+#include <memory>
+#include <optional>
+#include <set>
+#include <string>
+#include <vector>
+
+#include "agent/ports.hpp"
+#include "base/guarded.hpp"
+#include "call.hpp"
+#include "identity/challenger.hpp"
+#include "identity/vaultys_id.hpp"
+#include "journal.hpp"
+#include "net/backoff.hpp"
+#include "net/connection.hpp"
+#include "policy/gate.hpp"
+#include "protocol/codec.hpp"
+#include "usage.hpp"
+#include "vaultysclaw/base_agent_runtime.hpp"
+
+namespace vaultysclaw::detail {
+
+// What start() has loaded.
+struct CoreSetup {
+  AgentRuntimeConfig config;
+  std::string wsUrl;
+  identity::VaultysId self;  // version 1 form
+  std::unique_ptr<store::AgentState> state;
+  store::StoredUsage usage;
+  std::optional<identity::VaultysId> pinned;  // the control plane's id
+  std::vector<store::SeenIntent> interrupted;
+  std::vector<store::StoredDelegation> delegations;
+};
+
+class AgentCore : public std::enable_shared_from_this<AgentCore> {
+ public:
+  AgentCore(CoreSetup setup, BaseAgentRuntime& agent, RuntimePorts& ports, std::shared_ptr<Journal> journal);
+  ~AgentCore();
+
+  // ---- any thread ----
+  void begin();
+  void requestStop(std::string reason);
+  // Waits until the loop has let go of everything, naming stuck calls in the log, then ends the lanes. Blocking.
+  void finishStop();
+  static bool onHandlerThread(const AgentCore* core);
+
+  const Did& did() const { return setup_.self.did(); }
+  void fill(AgentInfo& info) const;
+  std::vector<AgentPeerGrant> peerCatalog() const { return shared_.with([](const Shared& s) { return s.peers; }); }
+  Clock& clock() { return ports_.clock(); }
+  Executor& loop() { return ports_.loop(); }
+  RuntimePorts& ports() { return ports_; }
+  UsageBook& usage() { return usage_; }
+  Journal& journal() { return *journal_; }
+  bool connected() const { return linkUp_.load(); }
+  void setActiveLlm(std::string provider, std::string model);
+  std::string openApproval(std::string_view toolName, const Json& args, std::optional<std::string> conversationId,
+                           std::shared_ptr<struct ApprovalWait> wait);
+  ToolApprovalResponse awaitApproval(const std::shared_ptr<Call>& call, std::string_view toolName, const Json& args);
+  // False when not connected. The payload is sent on the loop's next turn.
+  bool sendSoon(protocol::Payload payload);
+  void chatChunk(std::shared_ptr<ChatStream> stream, std::string chunk, bool thinking);
+  void chatEnd(std::shared_ptr<Call> call, std::optional<std::string> error, std::string errorCode, Errc code);
+
+ private:
+  enum class Phase : std::uint8_t {
+    Idle,
+    Dialing,
+    AwaitChallenge,  // connected; the first auth_challenge "" is due
+    Registering,     // `register` is sent; the second one is due
+    Proving,         // INIT is sent
+    Proved,          // COMPLETE is sent; auth_complete or registration_pending is due
+    Pending,         // an operator decides
+    Authenticated,
+  };
+  // What other threads read.
+  struct Shared {
+    policy::Grant grant;
+    std::vector<policy::LiveDelegation> delegations;
+    std::vector<AgentPeerGrant> peers;
+    std::string controlPlaneDid;
+    std::string transport;
+    std::optional<Timestamp> lastHeartbeat;
+    std::pair<std::string, std::string> activeLlm;
+    std::optional<TokenUsage> budgetToday;  // what getDailyTokenUsageForBudget said last, if it differs from ours
+  };
+  struct Running {
+    std::shared_ptr<Call> call;
+    Timer deadline;
+    std::shared_ptr<ChatStream> stream;
+  };
+
+  // core.cpp
+  void dial();
+  void onDialed(Result<std::unique_ptr<net::Connection>> connection);
+  void onFrame(net::FrameKind kind, std::string_view data);
+  void dispatch(protocol::Message& message);
+  void dropConnection(std::string why);
+  void scheduleDial(const std::string& why);
+  void halt(std::string reason);
+  void continueStop();
+  void stopped();
+  bool send(protocol::Payload payload, std::string messageId = {});
+  bool sendText(std::string text);
+  std::string newId() { return newUuid(ports_.clock(), ports_.entropy()); }
+  void log(LogSeverity level, std::string message, Json data = nullptr) {
+    journal_->log(level, std::move(message), std::move(data));
+  }
+  // Runs `work` on the state worker and `then` with its result on the loop.
+  template <class R>
+  void onState(std::function<R(store::AgentState&)> work, std::function<void(R)> then);
+  // Runs `hook` on a lane as a hook; what it throws is logged.
+  void callHook(const char* name, std::function<void(BaseAgentRuntime&)> hook);
+  void guardHook(const char* name, const std::function<void(BaseAgentRuntime&)>& hook);
+
+  // handshake.cpp
+  void onAuthChallenge(const protocol::Message& message, const protocol::AuthChallenge& challenge);
+  void startHandshake(const std::string& sessionId);
+  void onStep1(const protocol::AuthChallenge& challenge);
+  void onAuthComplete(const protocol::AuthComplete& complete);
+  void onAuthFailed(const protocol::AuthFailed& failed);
+  void onPending(const protocol::RegistrationPending& pending);
+  void onApproved(const protocol::RegistrationApproved& approved);
+  void onRejected(const protocol::RegistrationRejected& rejected);
+  void onUpdateCapabilities(const protocol::UpdateCapabilities& update);
+  Status acceptPeer(const identity::VaultysId& peer);
+  void noteServerTime(const protocol::Message& message);
+  std::string clockHint() const;
+  void publishGrant();
+
+  // intents.cpp
+  void onIntent(const protocol::Message& message, protocol::Intent& intent);
+  Status checkIntent(const protocol::Message& message, const protocol::Intent& intent,
+                     std::optional<identity::IntentToken>* token);
+  void onAccepted(std::shared_ptr<Call> call, protocol::RawJson params, const std::string& fingerprint,
+                  Result<std::optional<store::SeenIntent>> seen);
+  void refuseIntent(const std::string& intentId, const Error& error);
+  void runIntent(const std::shared_ptr<Call>& call, const protocol::RawJson& params);
+  void finishIntent(const std::shared_ptr<Call>& call, const Outcome& outcome);
+  void recordIntent(const std::string& intentId, protocol::IntentResult result);
+  void sendResult(const std::string& text);
+  void sendInterrupted();
+  std::shared_ptr<Call> newCall(CallKind kind, std::string id, std::string action, std::optional<std::int64_t> timeoutMs);
+  bool launch(std::shared_ptr<Call> call, std::shared_ptr<ChatStream> stream, Task job);
+  bool roomForCall() const;
+  void stopCall(const std::shared_ptr<Call>& call, StopReason reason);
+  void onDeadline(std::uint64_t number);
+  void onCancel(const protocol::Cancel& cancel);
+  void answer(const std::shared_ptr<Call>& call, const Outcome& outcome);
+  void endCall(const std::shared_ptr<Call>& call, const Outcome& outcome);
+  Outcome runHandler(const std::shared_ptr<Call>& call, std::optional<std::string_view> action,
+                     const std::function<std::string(CallContext&)>& handler);
+  Status admit(const Call& call, std::optional<std::string_view> action);
+
+  // chats.cpp
+  void onChat(protocol::ChatRequest& request);
+  void runChat(const std::shared_ptr<Call>& call, const std::shared_ptr<ChatStream>& stream,
+               const std::vector<protocol::ChatMessageEntry>& messages);
+  void sendChatError(const std::string& conversationId, const std::string& error, std::string errorCode, Errc code);
+  void flushChats();
+
+  // tasks.cpp
+  void onTask(const protocol::Message& message, protocol::TaskEnqueue& task);
+  void onKnowledge(protocol::KnowledgeSync& sync);
+  void finishTask(const std::shared_ptr<Call>& call, const Outcome& outcome);
+  void sendTaskStatus(const Call& call, std::string status, const Outcome* outcome);
+
+  // hooks.cpp
+  void onDelegations(const protocol::DelegationUpdate& update);
+  void loadDelegations();
+  void onPeerCatalog(const protocol::AgentPeerCatalog& catalog);
+  void onLlmConfig(const protocol::LlmConfigUpdate& update);
+  void onSkills(const protocol::SkillsConfig& skills);
+  void onApprovalResponse(const protocol::ToolApprovalResponse& response);
+  void onGetSessions(const protocol::GetChatSessions& get);
+  void onGetHistory(const protocol::GetChatHistory& get);
+
+  // heartbeat.cpp
+  void scheduleHeartbeat();
+  void sendHeartbeat();
+  void pollBudget();
+  void onPong(const protocol::Pong& pong);
+  std::chrono::seconds uptime() const;
+
+  CoreSetup setup_;
+  BaseAgentRuntime& agent_;
+  RuntimePorts& ports_;
+  std::shared_ptr<Journal> journal_;
+  UsageBook usage_;
+  std::unique_ptr<Lanes> lanes_;
+  const SteadyTime startedAt_;
+  std::atomic<bool> linkUp_{false};  // Authenticated, and not stopping
+  std::atomic<std::size_t> waitingCalls_{0};
+  Guarded<Shared> shared_;
+  std::mutex stopMutex_;
+  std::condition_variable stopChanged_;
+  bool loopDone_ = false;                  // guarded by stopMutex_
+  std::vector<std::string> runningNames_;  // guarded by stopMutex_: for finishStop's log
+
+  // Confined to the loop from here on.
+  Phase phase_ = Phase::Idle;
+  net::Backoff backoff_;
+  net::Pending dialing_;
+  std::unique_ptr<net::Connection> connection_;
+  std::uint64_t connectionNumber_ = 0;
+  Timer reconnectTimer_, handshakeTimer_, heartbeatTimer_;
+  bool everConnected_ = false;
+  int badMessages_ = 0, earlyHandshakes_ = 0;
+  std::optional<std::string> expectedClose_;  // why we are about to lose this connection, when we know better
+
+  std::unique_ptr<identity::Initiator> initiator_;
+  std::string sessionId_;
+  std::optional<policy::Grant> certificate_;  // of the last complete handshake
+  std::optional<policy::Grant> candidate_;    // of a handshake whose auth_complete is due
+  std::optional<identity::VaultysId> candidatePeer_;
+  std::optional<identity::VaultysId> controlPlane_;  // whose signatures count: pinned
+  std::vector<std::string> announced_;  // capabilities that the next handshake names
+  std::optional<milliseconds> serverClock_;
+
+  std::map<std::uint64_t, Running> calls_;
+  std::uint64_t nextCall_ = 1;
+  std::set<std::string> accepting_;  // intents on their way into the state
+  std::size_t stateOps_ = 0;
+  std::deque<std::string> unsent_;  // results that had no connection
+  std::deque<Task> heldChats_;      // chunks that wait for the connection to drain
+  std::map<std::string, std::shared_ptr<struct ApprovalWait>> approvals_;
+  std::string openHeartbeat_;  // sync id of the last heartbeat, until its pong
+  bool stopping_ = false;
+  std::string stopReason_;
+};
+
+// A handler that waits for an approval. Synchronised.
+struct ApprovalWait {
+  std::mutex mutex;
+  std::condition_variable changed;
+  std::optional<ToolApprovalResponse> response;
+};
+
+template <class R>
+void AgentCore::onState(std::function<R(store::AgentState&)> work, std::function<void(R)> then) {
+  ++stateOps_;
+  auto finish = [self = shared_from_this(), then = std::move(then)](R result) {
+    self->ports_.loop().post([self, then, result = std::move(result)]() mutable {
+      --self->stateOps_;
+      then(std::move(result));
+      self->continueStop();
+    });
+  };
+  const bool queued = ports_.stateWorkers().submit(
+      [self = shared_from_this(), work = std::move(work), finish] { finish(work(*self->setup_.state)); });
+  if (!queued) finish(R(Error{Errc::Busy, "the state file cannot keep up: too many writes wait for the disk"}));
+}
+
+}  // namespace vaultysclaw::detail

@@ -1,0 +1,49 @@
+#include "vaultysclaw/runtime.hpp"
+
+#include "agent/ports.hpp"
+#include "net/io_loop.hpp"
+
+namespace vaultysclaw {
+namespace {
+
+// Members in the order of their needs: what is destroyed first stops using what comes before it.
+class SystemPorts final : public detail::RuntimePorts {
+ public:
+  SystemPorts()
+      : clock_(makeSystemClock()),
+        entropy_(makeSystemEntropy()),
+        files_(makeSystemFileStore()),
+        loop_("vc-agent-io"),
+        dialer_(net::makeWebSocketDialer(loop_)),
+        stateWorkers_(makeThreadPool("vc-agent-disk", 1, kMaxStateTasks)) {}
+
+  Executor& loop() override { return loop_; }
+  Clock& clock() override { return *clock_; }
+  Entropy& entropy() override { return *entropy_; }
+  FileStore& files() override { return *files_; }
+  net::Dialer& dialer() override { return *dialer_; }
+  Workers& stateWorkers() override { return *stateWorkers_; }
+  std::unique_ptr<detail::Lanes> makeLanes(std::size_t threads) override { return detail::makeThreadLanes(threads); }
+  std::unique_ptr<detail::EventQueue> makeEvents() override { return detail::makeThreadEvents(); }
+  Result<std::unique_ptr<store::AgentState>> openState(const std::filesystem::path& path) override {
+    return store::openAgentState(path);
+  }
+
+ private:
+  static constexpr std::size_t kMaxStateTasks = 65536;
+
+  std::unique_ptr<Clock> clock_;
+  std::unique_ptr<Entropy> entropy_;
+  std::unique_ptr<FileStore> files_;
+  net::IoLoop loop_;
+  std::unique_ptr<net::Dialer> dialer_;
+  std::unique_ptr<Workers> stateWorkers_;
+};
+
+}  // namespace
+
+Runtime::Runtime() : ports_(std::make_unique<SystemPorts>()) {}
+Runtime::Runtime(std::unique_ptr<detail::RuntimePorts> ports) : ports_(std::move(ports)) {}
+Runtime::~Runtime() = default;
+
+}  // namespace vaultysclaw

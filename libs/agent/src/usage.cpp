@@ -1,0 +1,96 @@
+#include "usage.hpp"
+
+#include <algorithm>
+#include <limits>
+
+namespace vaultysclaw::detail {
+namespace {
+
+void increase(std::int64_t& counter, std::int64_t by) {
+  by = std::max<std::int64_t>(by, 0);
+  counter = counter > std::numeric_limits<std::int64_t>::max() - by ? std::numeric_limits<std::int64_t>::max() : counter + by;
+}
+
+}  // namespace
+
+UsageBook::UsageBook(store::AgentState& state, store::StoredUsage stored, Clock& clock)
+    : state_(state), clock_(clock), usage_(stored) {}
+
+void UsageBook::rollDay(store::StoredUsage& usage) const {
+  const std::int64_t day = policy::utcDay(clock_.now());
+  // A clock that goes back does not give the budget of a day a second time.
+  if (day <= usage.utcDay) return;
+  usage.utcDay = day;
+  usage.promptToday = usage.completionToday = 0;
+}
+
+TokenUsage UsageBook::today() const {
+  std::lock_guard lock(mutex_);
+  store::StoredUsage now = usage_;
+  rollDay(now);
+  return {now.promptToday, now.completionToday};
+}
+
+TokenUsage UsageBook::total() const {
+  std::lock_guard lock(mutex_);
+  return {usage_.promptTotal, usage_.completionTotal};
+}
+
+Status UsageBook::add(const TokenUsage& tokens) {
+  {
+    std::lock_guard lock(mutex_);
+    rollDay(usage_);
+    increase(usage_.promptToday, tokens.promptTokens);
+    increase(usage_.promptTotal, tokens.promptTokens);
+    increase(usage_.promptUnsynced, tokens.promptTokens);
+    increase(usage_.completionToday, tokens.completionTokens);
+    increase(usage_.completionTotal, tokens.completionTokens);
+    increase(usage_.completionUnsynced, tokens.completionTokens);
+  }
+  return save();
+}
+
+Status UsageBook::admit(const policy::Request& request, const policy::Grant& grant,
+                        const std::vector<policy::LiveDelegation>& delegations, const TokenUsage& budgetToday) {
+  {
+    std::lock_guard lock(mutex_);
+    const WallTime now = clock_.now();
+    policy::Usage usage{budgetToday.total(), usage_.requestsThisHour, usage_.hourWindowStart};
+    VC_TRY(policy::authorise(request, grant, usage, delegations, now));
+    usage = policy::countRequest(usage, now);
+    usage_.requestsThisHour = usage.requestsThisHour;
+    usage_.hourWindowStart = usage.hourWindowStart;
+  }
+  return save();
+}
+
+UsageBook::Sync UsageBook::openSync(const std::string& newId) {
+  std::lock_guard lock(mutex_);
+  if (!sync_) {
+    const TokenUsage delta{usage_.promptUnsynced, usage_.completionUnsynced};
+    if (delta == TokenUsage{}) return {newId, delta};
+    sync_ = Sync{newId, delta};
+  }
+  return *sync_;
+}
+
+bool UsageBook::acknowledge(const std::string& id) {
+  std::lock_guard lock(mutex_);
+  if (!sync_ || sync_->id != id) return false;
+  usage_.promptUnsynced -= sync_->delta.promptTokens;
+  usage_.completionUnsynced -= sync_->delta.completionTokens;
+  sync_.reset();
+  return true;
+}
+
+Status UsageBook::save() {
+  std::lock_guard saving(saving_);
+  store::StoredUsage copy;
+  {
+    std::lock_guard lock(mutex_);
+    copy = usage_;
+  }
+  return state_.saveUsage(copy);
+}
+
+}  // namespace vaultysclaw::detail

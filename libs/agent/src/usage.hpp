@@ -1,0 +1,50 @@
+// The durable counters behind the budget and rate gates. Internal.
+#pragma once
+
+#include <mutex>
+#include <string>
+
+#include "policy/gate.hpp"
+#include "store/agent_state.hpp"
+#include "vaultysclaw/types.hpp"
+
+namespace vaultysclaw::detail {
+
+// Synchronised. Memory is the truth while the process lives; every change is written before the function that makes it
+// returns, unless it says otherwise.
+class UsageBook {
+ public:
+  UsageBook(store::AgentState& state, store::StoredUsage stored, Clock& clock);
+
+  TokenUsage today() const;
+  TokenUsage total() const;
+  // Blocking.
+  Status add(const TokenUsage& tokens);
+  // The gates, and the count of the request they allow; both or neither. Blocking.
+  Status admit(const policy::Request& request, const policy::Grant& grant,
+               const std::vector<policy::LiveDelegation>& delegations, const TokenUsage& budgetToday);
+
+  // What the control plane has not acknowledged yet. The delta of an open sync stays as it is, with its id, until
+  // acknowledge() of that id; what is used meanwhile waits for the next one.
+  struct Sync {
+    std::string id;
+    TokenUsage delta;
+  };
+  Sync openSync(const std::string& newId);
+  // False when `id` is not the open sync's. Not written: call save() on a thread that may block.
+  bool acknowledge(const std::string& id);
+  // Blocking.
+  Status save();
+
+ private:
+  void rollDay(store::StoredUsage& usage) const;
+
+  store::AgentState& state_;
+  Clock& clock_;
+  mutable std::mutex mutex_;
+  store::StoredUsage usage_;   // guarded by mutex_
+  std::optional<Sync> sync_;   // guarded by mutex_
+  std::mutex saving_;          // taken before mutex_: writes happen in the order of what they write
+};
+
+}  // namespace vaultysclaw::detail

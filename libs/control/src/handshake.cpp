@@ -1,0 +1,98 @@
+#include "handshake.hpp"
+
+#include <cstdlib>
+
+namespace vaultysclaw::control {
+
+template <class T>
+void Handshake::onWorker(std::function<Result<T>(identity::Responder&)> work, void (Handshake::*done)(Result<T>)) {
+  auto task = [&loop = context_.ports.loop, responder = responder_, work = std::move(work), done,
+               weak = weak_from_this()]() mutable {
+    auto result = std::make_shared<Result<T>>(work(*responder));
+    responder.reset();
+    loop.post([weak = std::move(weak), result, done] {
+      if (auto self = weak.lock()) (self.get()->*done)(std::move(*result));
+    });
+  };
+  if (!context_.ports.workers.submit(std::move(task))) {
+    fail(Error{Errc::Busy, "the control plane is overloaded; connect again later"});
+  }
+}
+
+Status Handshake::feed(std::string_view data) {
+  if (step_ != Step::AwaitingInit && step_ != Step::AwaitingComplete) {
+    return Error{Errc::Conflict, "unexpected auth_challenge: the last one is still being answered"};
+  }
+  auto bytes = data.size() > 2 * identity::kMaxHandshakeBytes
+                   ? Result<Bytes>(Error{Errc::TooLarge, "handshake message is over 32 KiB"})
+                   : base64Decode(data);
+  const WallTime now = context_.now();
+  const bool opening = step_ == Step::AwaitingInit;
+  step_ = opening ? Step::Checking : Step::Proving;
+  if (!bytes) {
+    fail(bytes.error());
+    return {};
+  }
+  if (opening) {
+    responder_ = std::make_shared<identity::Responder>(context_.self, identity::Responder::Config{}, context_.ports.entropy);
+    onWorker<Claim>(
+        [message = *bytes, now](identity::Responder& responder) -> Result<Claim> {
+          auto claim = responder.onInit(message, now);
+          if (!claim) return Handshake::explained(claim.error(), message, now);
+          return claim;
+        },
+        &Handshake::onChecked);
+  } else {
+    onWorker<std::monostate>(
+        [message = *bytes, now](identity::Responder& responder) -> Result<std::monostate> {
+          if (auto proved = responder.onComplete(message, now); !proved) return Handshake::explained(proved.error(), message, now);
+          return std::monostate{};
+        },
+        &Handshake::onFinished);
+  }
+  return {};
+}
+
+void Handshake::onChecked(Result<Claim> claim) {
+  if (step_ != Step::Checking) return;
+  if (!claim) return fail(claim.error());
+  claim_ = std::move(claim).value();
+  auto metadata = hooks_.certify(*claim_);
+  if (!metadata) return fail(metadata.error());
+  onWorker<Bytes>([metadata = *metadata](identity::Responder& responder) { return responder.answer(metadata); },
+                  &Handshake::onAnswered);
+}
+
+void Handshake::onAnswered(Result<Bytes> step1) {
+  if (step_ != Step::Checking) return;
+  if (!step1) return fail(step1.error());
+  step_ = Step::AwaitingComplete;
+  hooks_.onStep1(base64Encode(*step1));
+}
+
+void Handshake::onFinished(Result<std::monostate> result) {
+  if (step_ != Step::Proving) return;
+  if (!result) return fail(result.error());
+  step_ = Step::Ended;
+  auto self = shared_from_this();  // the hook may destroy this handshake
+  hooks_.onProved(*claim_);
+}
+
+void Handshake::fail(Error error) {
+  step_ = Step::Ended;
+  context_.ports.loop.post([weak = weak_from_this(), error = std::move(error)] {
+    if (auto self = weak.lock()) self->hooks_.onFailed(error);
+  });
+}
+
+Error Handshake::explained(Error error, BytesView message, WallTime now) {
+  const auto offset = error.code == Errc::Expired ? identity::clockOffset(message, now) : std::nullopt;
+  if (!offset) return error;
+  const auto ms = offset->count();
+  error.message = "the handshake's timestamp is " + std::to_string(std::abs(ms) / 1000) + " s " +
+                  (ms < 0 ? "behind" : "ahead of") + " the control plane's clock (" + toIso8601(now) +
+                  "), and at most 60 s are allowed: set the agent's clock";
+  return error;
+}
+
+}  // namespace vaultysclaw::control

@@ -1,0 +1,80 @@
+#include "journal.hpp"
+
+#include "base/json_writer.hpp"
+
+namespace vaultysclaw::control {
+
+Journal::Journal(Context& context) : context_(context), windowStart_(context.ports.clock.steady()) {}
+
+Journal::Work Journal::withAudit(Work work, std::optional<AuditEntry> entry) {
+  return [work = std::move(work), entry = std::move(entry), audit = audit_,
+          at = context_.now()](store::ControlWriter& writer) -> Status {
+    if (work) VC_TRY(work(writer));
+    if (entry) VC_TRY(audit->append(writer, at, entry->actor, entry->action, entry->target, entry->details));
+    return {};
+  };
+}
+
+bool Journal::submit(const Work& work, const Done& done) {
+  auto& loop = context_.ports.loop;
+  // The box travels through the writer's thread; its content is moved out, run and destroyed on the loop.
+  auto box = std::make_shared<Done>(context_.ifAlive([done](Status status) {
+    if (done) done(std::move(status));
+  }));
+  return context_.ports.store.write(work, [&loop, box](Status status) {
+    loop.post([box, status = std::move(status)] {
+      const Done run = std::move(*box);
+      run(status);
+    });
+  });
+}
+
+void Journal::write(Work work, AuditEntry entry, Done done) {
+  if (submit(withAudit(std::move(work), std::move(entry)), done)) return;
+  context_.ports.loop.post(context_.ifAlive([done = std::move(done)] {
+    done(Error{Errc::Busy, "too many writes are waiting for the store; try again later"});
+  }));
+}
+
+void Journal::writeSurely(Work work, std::optional<AuditEntry> entry, Done done) {
+  const std::string what = entry ? entry->action : "a row";
+  Done logged = [this, what, done = std::move(done)](Status status) {
+    if (!status) context_.ports.log.error("store", "could not store " + what + ": " + status.error().message);
+    if (done) done(std::move(status));
+  };
+  Work full = withAudit(std::move(work), std::move(entry));
+  if (!backlog_.empty() || !submit(full, logged)) {
+    backlog_.emplace_back(std::move(full), std::move(logged));
+    if (backlog_.size() == 1) retryTimer_ = context_.ports.loop.after(milliseconds(100), [this] { retry(); });
+  }
+}
+
+void Journal::retry() {
+  while (!backlog_.empty() && submit(backlog_.front().first, backlog_.front().second)) backlog_.pop_front();
+  if (!backlog_.empty()) retryTimer_ = context_.ports.loop.after(milliseconds(100), [this] { retry(); });
+}
+
+void Journal::recordRefusal(std::string target, std::string_view reason) {
+  const SteadyTime now = context_.ports.clock.steady();
+  if (now - windowStart_ >= std::chrono::minutes(1)) {
+    windowStart_ = now;
+    refusalsInWindow_ = 0;
+  }
+  if (refusalsInWindow_ >= kRefusalsPerMinute) {
+    ++suppressed_;
+    return;
+  }
+  ++refusalsInWindow_;
+  record({"system", "handshake.refused", std::move(target),
+          details({{"reason", reason}, {"suppressedBefore", std::to_string(std::exchange(suppressed_, 0))}})});
+}
+
+std::string details(std::initializer_list<std::pair<std::string_view, std::string_view>> members) {
+  JsonWriter w;
+  w.beginObject();
+  for (const auto& [name, value] : members) w.member(name, value);
+  w.endObject();
+  return w.take();
+}
+
+}  // namespace vaultysclaw::control

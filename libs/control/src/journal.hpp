@@ -1,0 +1,55 @@
+// Durable writes of the control plane, each with the audit row that belongs to it.
+#pragma once
+
+#include <deque>
+#include <functional>
+#include <string>
+
+#include "audit.hpp"
+#include "context.hpp"
+
+namespace vaultysclaw::control {
+
+struct AuditEntry {
+  std::string actor, action, target;
+  std::string details = "{}";  // JSON object
+};
+
+// Owned by the hub. Confined to the loop.
+class Journal {
+ public:
+  explicit Journal(Context& context);
+
+  using Work = store::ControlStore::Work;
+  using Done = std::function<void(Status)>;
+
+  // Runs `work` on the store's writer, then appends `entry` in the same transaction: both or none become durable. `done`
+  // runs on the loop after the commit, never before the call returns. Busy when the writer's queue is full.
+  void write(Work work, AuditEntry entry, Done done);
+  // For what has happened already and must not be lost: a full queue is tried again until it takes the work. Failures
+  // are logged.
+  void writeSurely(Work work, std::optional<AuditEntry> entry, Done done = nullptr);
+  void record(AuditEntry entry) { writeSurely(nullptr, std::move(entry)); }
+  // For events that strangers cause at will: at most kRefusalsPerMinute rows; the next row says how many were left out.
+  void recordRefusal(std::string target, std::string_view reason);
+
+  static constexpr int kRefusalsPerMinute = 10;
+
+ private:
+  Work withAudit(Work work, std::optional<AuditEntry> entry);
+  bool submit(const Work& work, const Done& done);
+  void retry();
+
+  Context& context_;
+  std::shared_ptr<AuditLog> audit_ = std::make_shared<AuditLog>();
+  std::deque<std::pair<Work, Done>> backlog_;  // what the store was too busy for, in order
+  Timer retryTimer_;
+  SteadyTime windowStart_{};
+  int refusalsInWindow_ = 0;
+  std::uint64_t suppressed_ = 0;
+};
+
+// A JSON object of string members, for AuditEntry::details.
+std::string details(std::initializer_list<std::pair<std::string_view, std::string_view>> members);
+
+}  // namespace vaultysclaw::control

@@ -1,0 +1,98 @@
+// The REST API's inside: one object that every handler is a method of, kept alive by the answers under way.
+#pragma once
+
+#include <memory>
+#include <string>
+#include <string_view>
+#include <vector>
+
+#include "base/json_writer.hpp"
+#include "control/rest_api.hpp"
+#include "rest/gatekeeper.hpp"
+#include "rest/request_body.hpp"
+#include "rest/views.hpp"
+
+namespace vaultysclaw::control::rest {
+
+// One request on its way through. `params` are the path's variable segments, in order.
+struct Call {
+  std::shared_ptr<net::HttpExchange> exchange;
+  std::vector<std::string> params;
+  bool original = false;  // asked through one of the original's /api/admin paths
+
+  const net::HttpRequest& request() const { return exchange->request(); }
+};
+
+// Confined to the control plane's loop.
+class Core : public std::enable_shared_from_this<Core> {
+ public:
+  using Handler = void (Core::*)(Call);
+  struct Route {
+    std::string_view method, pattern;
+    Handler handler;
+    std::string_view about;
+  };
+  static const std::vector<Route>& routes();
+
+  Core(ControlPorts ports, ControlPlane& plane, RestOptions options, std::vector<Bytes> tokenHashes);
+  void handle(std::shared_ptr<net::HttpExchange> exchange);
+
+  // routes_system.cpp
+  void health(Call call);
+  void metrics(Call call);
+  void index(Call call);
+  void listAudit(Call call);
+  void verifyAudit(Call call);
+  // routes_agents.cpp
+  void listAgents(Call call);
+  void getAgent(Call call);
+  void deleteAgent(Call call);
+  void patchAgent(Call call);
+  void runOnAgent(Call call);
+  void listRegistrations(Call call);
+  void approve(Call call);
+  void reject(Call call);
+  // routes_intents.cpp
+  void sendIntent(Call call);
+  void broadcastIntent(Call call);
+  void listIntents(Call call);
+  void getIntent(Call call);
+  // routes_chat.cpp
+  void chat(Call call);
+
+ private:
+  void dispatch(Call call, std::string path);
+  // Every answer leaves through these: they add the headers that all answers have.
+  void respond(const Call& call, net::HttpResponse response) const;
+  void respondJson(const Call& call, JsonWriter& w, int status = 200) const;
+  void fail(const Call& call, const ApiError& error) const;
+  void fail(const Call& call, const Error& error) const { fail(call, toApiError(error)); }
+  // The request's body; answers and returns nothing when there is none to use.
+  std::optional<Body> body(const Call& call) const;
+  // The :did of the path; answers 404 when it cannot be one.
+  std::optional<Did> didOf(const Call& call) const;
+  Query query(const Call& call) const {
+    return Query(call.request(), call.original ? Query::Unknown::Ignore : Query::Unknown::Refuse);
+  }
+
+  ControlPorts ports_;
+  ControlPlane& plane_;
+  RestOptions options_;
+  Gatekeeper gatekeeper_;
+  SteadyTime started_;
+};
+
+inline constexpr std::string_view kOperator = "operator";
+inline constexpr std::size_t kMaxIdBytes = 128;
+
+// Members that several routes share.
+std::optional<protocol::ResourceLimits> readLimits(Body& body, std::string_view name);
+std::optional<std::vector<std::string>> readCapabilities(Body& body, std::string_view name);
+// `did`, or agentId and agentDid as the original's clients write it.
+Did readDid(Body& body);
+// `action` and `params` of a request for work.
+void readWork(Body& body, RunRequest& into);
+// What every answer carries: nothing is cached, sniffed or framed.
+net::Headers commonHeaders();
+
+}  // namespace vaultysclaw::control::rest

@@ -1,0 +1,222 @@
+#include "control/rest_api.hpp"
+
+#include "protocol/codec.hpp"
+#include "rest/core.hpp"
+
+namespace vaultysclaw::control {
+namespace rest {
+namespace {
+
+std::vector<std::string_view> segments(std::string_view path) {
+  std::vector<std::string_view> out;
+  while (!path.empty()) {
+    path.remove_prefix(1);  // the slash
+    const auto end = path.find('/');
+    out.push_back(path.substr(0, end));
+    path = end == std::string_view::npos ? std::string_view() : path.substr(end);
+  }
+  return out;
+}
+
+// The variable segments when `path` fits `pattern`.
+std::optional<std::vector<std::string>> match(std::string_view pattern, const std::vector<std::string_view>& path) {
+  const auto wanted = segments(pattern);
+  if (wanted.size() != path.size()) return std::nullopt;
+  std::vector<std::string> params;
+  for (std::size_t i = 0; i < path.size(); ++i) {
+    if (wanted[i].front() == ':') {
+      if (path[i].empty()) return std::nullopt;
+      params.emplace_back(path[i]);
+    } else if (wanted[i] != path[i]) {
+      return std::nullopt;
+    }
+  }
+  return params;
+}
+
+bool under(std::string_view path, std::string_view prefix) {
+  return path == prefix || (path.starts_with(prefix) && path[prefix.size()] == '/');
+}
+
+// Where the original has a route of ours under another path.
+std::optional<std::string> fromOriginal(std::string_view path) {
+  constexpr std::string_view kAdmin = "/api/admin";
+  if (path == "/api/public/health") return "/health";
+  if (!under(path, kAdmin)) return std::nullopt;
+  const std::string_view rest = path.substr(kAdmin.size());
+  if (under(rest, "/agents") || under(rest, "/registrations") || under(rest, "/intents")) return "/api" + std::string(rest);
+  if (rest == "/governance/audit") return "/api/audit";
+  return std::nullopt;
+}
+
+}  // namespace
+
+const std::vector<Core::Route>& Core::routes() {
+  static const std::vector<Route> all = {
+      {"GET", "/health", &Core::health, "Whether the control plane serves; no token"},
+      {"GET", "/metrics", &Core::metrics, "Counters in Prometheus text format; no token"},
+      {"GET", "/api", &Core::index, "This list"},
+      {"GET", "/api/agents", &Core::listAgents, "Agents: ?status, name, search, limit, offset"},
+      {"GET", "/api/agents/:did", &Core::getAgent, "One agent"},
+      {"PATCH", "/api/agents/:did", &Core::patchAgent,
+       "Changes what an agent is granted: {capabilities, resourceLimits, policyId, policyExpiresAt, reason}"},
+      {"DELETE", "/api/agents/:did", &Core::deleteAgent, "Removes an agent and closes its connection"},
+      {"POST", "/api/agents/:did/run", &Core::runOnAgent,
+       "Runs an action and waits for its result: {action, params, timeoutMs}"},
+      {"GET", "/api/registrations", &Core::listRegistrations, "Registrations: ?status, limit, offset"},
+      {"POST", "/api/registrations/:id/approve", &Core::approve,
+       "Lets an agent in: {capabilities, resourceLimits, policyId, policyExpiresAt}"},
+      {"POST", "/api/registrations/:id/reject", &Core::reject, "Keeps an agent out: {reason}"},
+      {"POST", "/api/intents", &Core::sendIntent, "Sends an intent and does not wait: {did, action, params, timeoutMs}"},
+      {"POST", "/api/intents/broadcast", &Core::broadcastIntent,
+       "Sends to every connected agent that is granted the action: {action, params, timeoutMs}"},
+      {"GET", "/api/intents", &Core::listIntents, "Intents: ?did, status, limit, offset"},
+      {"GET", "/api/intents/:id", &Core::getIntent, "One intent with its signed token"},
+      {"POST", "/api/chat", &Core::chat,
+       "Talks to an agent, answered as server-sent events: {did, message or messages, conversationId, stream, thinking}"},
+      {"GET", "/api/audit", &Core::listAudit, "What was done: ?actor, action, target, limit, offset"},
+      {"GET", "/api/audit/verify", &Core::verifyAudit, "Checks the audit's hash chain"},
+  };
+  return all;
+}
+
+Core::Core(ControlPorts ports, ControlPlane& plane, RestOptions options, std::vector<Bytes> tokenHashes)
+    : ports_(ports),
+      plane_(plane),
+      options_(std::move(options)),
+      gatekeeper_({std::move(tokenHashes), options_.allowedHosts, options_.maxFailedLogins}, ports.clock, ports.log),
+      started_(ports.clock.steady()) {}
+
+void Core::handle(std::shared_ptr<net::HttpExchange> exchange) {
+  Call call{std::move(exchange), {}, false};
+  if (auto refused = gatekeeper_.checkHost(call.request())) return fail(call, *refused);
+  std::string path = call.request().path;
+  if (auto ours = fromOriginal(path)) {
+    call.original = true;
+    path = std::move(*ours);
+  }
+  if (under(path, "/api")) {
+    if (auto refused = gatekeeper_.checkToken(call.request())) return fail(call, *refused);
+  }
+  dispatch(std::move(call), std::move(path));
+}
+
+void Core::dispatch(Call call, std::string path) {
+  const auto parts = segments(path);
+  std::string_view method = call.request().method;
+  if (method == "HEAD") method = "GET";
+  std::string allowed;
+  for (const Route& route : routes()) {
+    auto params = match(route.pattern, parts);
+    if (!params) continue;
+    if (route.method == method) {
+      call.params = std::move(*params);
+      return (this->*route.handler)(std::move(call));
+    }
+    allowed += (allowed.empty() ? "" : ", ") + std::string(route.method);
+    if (route.method == "GET") allowed += ", HEAD";
+  }
+  if (!allowed.empty()) {
+    return fail(call, ApiError{Errc::Unsupported, "this path answers " + allowed + " only", 405, {}, {{"Allow", allowed}}});
+  }
+  fail(call, ApiError{Errc::NotFound, "there is no such path: GET /api lists the routes", 0, {}, {}});
+}
+
+net::Headers commonHeaders() {
+  return {{"Cache-Control", "no-store"},
+          {"X-Content-Type-Options", "nosniff"},
+          {"Content-Security-Policy", "default-src 'none'; frame-ancestors 'none'"},
+          {"Referrer-Policy", "no-referrer"}};
+}
+
+void Core::respond(const Call& call, net::HttpResponse response) const {
+  for (auto& header : commonHeaders()) response.headers.push_back(std::move(header));
+  if (call.request().method == "HEAD") response.body.clear();
+  call.exchange->respond(std::move(response));
+}
+
+void Core::respondJson(const Call& call, JsonWriter& w, int status) const { respond(call, jsonResponse(status, w.take())); }
+
+void Core::fail(const Call& call, const ApiError& error) const { respond(call, errorResponse(error, ports_.clock.now())); }
+
+std::optional<Body> Core::body(const Call& call) const {
+  auto parsed = Body::parse(call.request());
+  if (auto* error = std::get_if<ApiError>(&parsed)) {
+    fail(call, *error);
+    return std::nullopt;
+  }
+  return std::get<Body>(std::move(parsed));
+}
+
+std::optional<Did> Core::didOf(const Call& call) const {
+  const std::string& text = call.params.front();
+  if (isValidDid(text)) return Did(text);
+  fail(call, Error{Errc::NotFound, "'" + printable(text, 100) +
+                                       "' is not a DID (did:vaultys: and 40 hex digits): GET /api/agents lists the agents"});
+  return std::nullopt;
+}
+
+std::optional<protocol::ResourceLimits> readLimits(Body& body, std::string_view name) {
+  auto inner = body.object(name);
+  if (!inner) return std::nullopt;
+  constexpr std::int64_t kMost = 1'000'000'000'000'000;
+  protocol::ResourceLimits limits;
+  limits.maxTokensPerDay = inner->integer("maxTokensPerDay", 0, kMost);
+  limits.maxRequestsPerHour = inner->integer("maxRequestsPerHour", 0, kMost);
+  limits.allowedDomains = inner->textList("allowedDomains", 256, 253).value_or(std::vector<std::string>{});
+  body.absorb(std::move(*inner));
+  return limits;
+}
+
+std::optional<std::vector<std::string>> readCapabilities(Body& body, std::string_view name) {
+  auto list = body.textList(name, 64, 64);
+  if (!list) return std::nullopt;
+  if (auto checked = protocol::checkCapabilities(*list); !checked) body.problem(name, "are not valid: " + checked.error().message);
+  return list;
+}
+
+Did readDid(Body& body) {
+  for (const char* alias : {"agentId", "agentDid"}) {
+    if (body.has("did") || !body.has(alias)) continue;
+    Did did(body.requiredText(alias, kMaxIdBytes));
+    if (!did.empty() && !isValidDid(did.value)) body.problem(alias, "is not a DID (did:vaultys: and 40 hex digits)");
+    return did;
+  }
+  Did did(body.requiredText("did", kMaxIdBytes));
+  if (!did.empty() && !isValidDid(did.value)) body.problem("did", "is not a DID (did:vaultys: and 40 hex digits)");
+  return did;
+}
+
+void readWork(Body& body, RunRequest& into) {
+  into.action = body.requiredText("action", 64);
+  if (auto params = body.rawObject("params")) into.params = std::move(*params);
+  if (auto ms = body.integer("timeoutMs", 1, 86'400'000)) into.timeout = milliseconds(*ms);
+  into.requestedBy = kOperator;
+}
+
+namespace {
+
+class RestApiImpl final : public RestApi {
+ public:
+  explicit RestApiImpl(std::shared_ptr<Core> core) : core_(std::move(core)) {}
+  void handle(std::shared_ptr<net::HttpExchange> exchange) override { core_->handle(std::move(exchange)); }
+
+ private:
+  std::shared_ptr<Core> core_;  // shared with the answers under way
+};
+
+}  // namespace
+}  // namespace rest
+
+Result<std::unique_ptr<RestApi>> makeRestApi(ControlPorts ports, ControlPlane& plane, RestOptions options) {
+  std::vector<Bytes> hashes;
+  VC_TRY(ports.store.readBlocking([&](store::ControlReader& reader) -> Status {
+    VC_TRY_ASSIGN(const auto tokens, reader.apiTokens());
+    for (const store::ApiTokenRow& token : tokens) hashes.push_back(token.hash);
+    return {};
+  }));
+  auto core = std::make_shared<rest::Core>(ports, plane, std::move(options), std::move(hashes));
+  return std::unique_ptr<RestApi>(std::make_unique<rest::RestApiImpl>(std::move(core)));
+}
+
+}  // namespace vaultysclaw::control

@@ -1,0 +1,213 @@
+#include <algorithm>
+
+#include "rest/core.hpp"
+
+namespace vaultysclaw::control::rest {
+namespace {
+
+char lowerAscii(char c) { return c >= 'A' && c <= 'Z' ? static_cast<char>(c - 'A' + 'a') : c; }
+
+bool containsIgnoringCase(std::string_view text, std::string_view part) {
+  const auto same = [](char a, char b) { return lowerAscii(a) == lowerAscii(b); };
+  return std::search(text.begin(), text.end(), part.begin(), part.end(), same) != text.end();
+}
+
+}  // namespace
+
+void Core::listAgents(Call call) {
+  Query q = query(call);
+  const auto status = q.oneOf("status", {"connected", "offline"});
+  const auto online = q.oneOf("online", {"true", "false"});  // the original's name for it
+  const auto name = q.text("name");
+  const auto search = q.text("search");
+  const store::Page page = q.page();
+  if (auto bad = q.finish()) return fail(call, *bad);
+
+  std::vector<AgentView> agents = plane_.agents();
+  std::erase_if(agents, [&](const AgentView& agent) {
+    const bool connected = agent.status == AgentStatus::Connected;
+    return (status && (*status == "connected") != connected) || (online && (*online == "true") != connected) ||
+           (name && agent.row.name != *name) ||
+           (search && !containsIgnoringCase(agent.row.name, *search) && !containsIgnoringCase(agent.row.did.value, *search));
+  });
+  const auto total = static_cast<std::int64_t>(agents.size());
+  const auto from = static_cast<std::size_t>(std::min(page.offset, total));
+  const auto to = static_cast<std::size_t>(std::min(page.offset + page.limit, total));
+
+  JsonWriter w;
+  w.beginObject();
+  w.key("items").beginArray();
+  for (std::size_t i = from; i < to; ++i) writeAgent(w, agents[i]);
+  w.endArray();
+  writePagination(w, total, page, to - from);
+  if (call.original) {
+    w.member("total", total);
+    w.member("page", page.offset / page.limit + 1);
+    w.member("pageSize", page.limit);
+    w.member("totalPages", (total + page.limit - 1) / page.limit);
+  }
+  w.endObject();
+  respondJson(call, w);
+}
+
+void Core::getAgent(Call call) {
+  const auto did = didOf(call);
+  if (!did) return;
+  const auto agent = plane_.agent(*did);
+  if (!agent) return fail(call, Error{Errc::NotFound, "no agent has this DID: GET /api/agents lists them"});
+  JsonWriter w;
+  writeAgent(w, *agent);
+  respondJson(call, w);
+}
+
+void Core::deleteAgent(Call call) {
+  const auto did = didOf(call);
+  if (!did) return;
+  plane_.deleteAgent(*did, std::string(kOperator), [self = shared_from_this(), call](Result<std::monostate> reply) {
+    if (!reply) return self->fail(call, reply.error());
+    net::HttpResponse response;
+    response.status = 204;
+    self->respond(call, std::move(response));
+  });
+}
+
+void Core::patchAgent(Call call) {
+  const auto did = didOf(call);
+  if (!did) return;
+  auto body = this->body(call);
+  if (!body) return;
+  const auto agent = plane_.agent(*did);
+  if (!agent) return fail(call, Error{Errc::NotFound, "no agent has this DID: GET /api/agents lists them"});
+
+  policy::Grant grant{capabilitiesFrom(agent->row.capabilities), limitsFrom(agent->row.limits), agent->row.policyId,
+                      agent->row.policyExpiresAt};
+  // Absent leaves as it is; null takes away.
+  const char* members[] = {"capabilities", "resourceLimits", "policyId", "policyExpiresAt"};
+  if (std::none_of(std::begin(members), std::end(members), [&](const char* m) { return body->has(m); })) {
+    body->problem("body", "changes nothing: give capabilities, resourceLimits, policyId or policyExpiresAt");
+  }
+  if (body->isNull("capabilities")) body->problem("capabilities", "must be a list: [] takes all of them away");
+  if (auto list = readCapabilities(*body, "capabilities")) grant.capabilities = std::move(*list);
+  if (body->isNull("resourceLimits")) grant.limits = {};
+  if (auto limits = readLimits(*body, "resourceLimits")) grant.limits = std::move(*limits);
+  if (body->isNull("policyId")) grant.policyId.reset();
+  if (auto id = body->text("policyId", kMaxIdBytes)) grant.policyId = std::move(*id);
+  if (body->isNull("policyExpiresAt")) grant.policyExpiresAt.reset();
+  if (auto at = body->time("policyExpiresAt")) grant.policyExpiresAt = *at;
+  std::string reason = body->text("reason", 512).value_or("changed by the operator");
+  if (auto bad = body->finish()) return fail(call, *bad);
+
+  plane_.updateGrant(*did, std::move(grant), std::move(reason), std::string(kOperator),
+                     [self = shared_from_this(), call](Result<AgentView> reply) {
+                       if (!reply) return self->fail(call, reply.error());
+                       JsonWriter w;
+                       writeAgent(w, *reply);
+                       self->respondJson(call, w);
+                     });
+}
+
+void Core::runOnAgent(Call call) {
+  const auto did = didOf(call);
+  if (!did) return;
+  auto body = this->body(call);
+  if (!body) return;
+  RunRequest request;
+  request.did = *did;
+  readWork(*body, request);
+  if (auto bad = body->finish()) return fail(call, *bad);
+
+  plane_.run(std::move(request), [self = shared_from_this(), call](Result<RunResult> reply) {
+    if (!reply) return self->fail(call, reply.error());
+    JsonWriter w;
+    w.beginObject();
+    w.member("intentId", reply->intentId.value);
+    w.member("status", reply->status);
+    w.key("output").rawValue(reply->output ? std::string_view(reply->output->text) : "null");
+    w.key("error");
+    if (reply->error) {
+      w.value(*reply->error);
+    } else {
+      w.null();
+    }
+    w.memberIf("code", reply->code);
+    w.key("executedAt");
+    if (reply->executedAt) {
+      w.value(toIso8601(*reply->executedAt));
+    } else {
+      w.null();
+    }
+    w.endObject();
+    self->respondJson(call, w);
+  });
+}
+
+void Core::listRegistrations(Call call) {
+  Query q = query(call);
+  auto status = q.oneOf("status", {"pending", "approved", "rejected", "expired"});
+  const store::Page page = q.page();
+  if (auto bad = q.finish()) return fail(call, *bad);
+  plane_.registrations(
+      std::move(status), page,
+      [self = shared_from_this(), call, page](Result<store::Listing<store::RegistrationRow>> reply) {
+        if (!reply) return self->fail(call, reply.error());
+        JsonWriter w;
+        w.beginObject();
+        // The original's clients look for the list under this name.
+        for (const char* name : {"items", "registrations"}) {
+          if (name == std::string_view("registrations") && !call.original) continue;
+          w.key(name).beginArray();
+          for (const store::RegistrationRow& row : reply->items) writeRegistration(w, row);
+          w.endArray();
+        }
+        if (call.original) w.key("availableCapabilities").beginArray().endArray();
+        writePagination(w, reply->total, page, reply->items.size());
+        w.endObject();
+        self->respondJson(call, w);
+      });
+}
+
+void Core::approve(Call call) {
+  auto body = this->body(call);
+  if (!body) return;
+  Approval approval;
+  approval.actor = kOperator;
+  approval.capabilities = readCapabilities(*body, "capabilities");
+  if (auto limits = readLimits(*body, "resourceLimits")) approval.limits = std::move(*limits);
+  approval.policyId = body->text("policyId", kMaxIdBytes);
+  approval.policyExpiresAt = body->time("policyExpiresAt");
+  if (auto bad = body->finish()) return fail(call, *bad);
+
+  plane_.approve(RegistrationId(call.params.front()), std::move(approval),
+                 [self = shared_from_this(), call](Result<store::AgentRow> reply) {
+                   if (!reply) return self->fail(call, reply.error());
+                   JsonWriter w;
+                   w.beginObject();
+                   w.member("success", true);
+                   w.member("registrationId", call.params.front());
+                   w.member("did", reply->did.value);
+                   w.member("agentDid", reply->did.value);
+                   w.member("name", reply->name);
+                   w.key("capabilities").rawValue(reply->capabilities);
+                   w.endObject();
+                   self->respondJson(call, w);
+                 });
+}
+
+void Core::reject(Call call) {
+  auto body = this->body(call);
+  if (!body) return;
+  std::string reason = body->text("reason", 512).value_or("rejected by the operator");
+  if (auto bad = body->finish()) return fail(call, *bad);
+  plane_.reject(RegistrationId(call.params.front()), std::move(reason), std::string(kOperator),
+                [self = shared_from_this(), call](Result<std::monostate> reply) {
+                  if (!reply) return self->fail(call, reply.error());
+                  JsonWriter w;
+                  w.beginObject();
+                  w.member("success", true);
+                  w.member("registrationId", call.params.front());
+                  w.endObject();
+                  self->respondJson(call, w);
+                });
+}
+
+}  // namespace vaultysclaw::control::rest

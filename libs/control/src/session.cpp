@@ -1,0 +1,247 @@
+#include "session.hpp"
+
+#include "protocol/codec.hpp"
+#include "rows.hpp"
+
+namespace vaultysclaw::control {
+
+using namespace protocol;
+
+namespace {
+
+std::string newSessionId(Entropy& entropy) {
+  std::array<std::uint8_t, 16> bytes{};
+  entropy.fill(bytes);
+  return hexEncode(bytes);
+}
+
+}  // namespace
+
+Session::Session(Context& context, SessionHost& host, std::uint64_t id, std::unique_ptr<net::Connection> connection)
+    : context_(context), host_(host), id_(id), connection_(std::move(connection)), lastMessageAt_(context.ports.clock.steady()) {}
+
+void Session::start() {
+  auto weak = weak_from_this();
+  net::Connection::Callbacks callbacks;
+  callbacks.onMessage = [weak](net::FrameKind kind, std::string_view text) {
+    if (auto self = weak.lock()) self->onFrame(kind, text);
+  };
+  callbacks.onClose = [weak](const net::CloseReason& reason) {
+    auto self = weak.lock();
+    if (!self) return;
+    self->context_.ports.log.debug("session", self->peer().address + " closed: " + std::to_string(reason.code) + ' ' + printable(reason.text));
+    self->close(reason.code, "");
+    self->host_.onGone(*self);
+  };
+  sessionId_ = newSessionId(context_.ports.entropy);
+  handshakeTimer_ = context_.ports.loop.after(context_.options.handshakeTimeout, [this] { onTimeout(); });
+  send(AuthChallenge{sessionId_, "", {}, {}});
+  connection_->start(std::move(callbacks));
+}
+
+bool Session::send(Payload payload, std::string messageId, std::optional<std::string> signature) {
+  if (phase_ == Phase::Closed || broken_) return false;
+  Message message;
+  message.messageId = std::move(messageId);
+  message.timestamp = toIso8601(context_.now());
+  message.signature = std::move(signature);
+  // As the original writes it: everything to an authenticated agent names it, handshakes do not.
+  if (phase_ == Phase::Connected && !std::holds_alternative<AuthChallenge>(payload)) message.agentId = did_.value;
+  message.payload = std::move(payload);
+  switch (connection_->send(net::FrameKind::Text, encode(message))) {
+    case net::SendResult::Ok:
+      ++context_.counters.messagesOut;
+      return true;
+    case net::SendResult::QueueFull:
+      broken_ = true;
+      context_.ports.log.warn("session", "closing " + did_.value + " at " + peer().address + ": it does not read its messages");
+      closeSoon(net::close_code::kPolicy, "you read too slowly");
+      return false;
+    case net::SendResult::Closed:
+      broken_ = true;
+      closeSoon(net::close_code::kGoingAway, "");
+      return false;
+  }
+  return false;
+}
+
+void Session::closeSoon(std::uint16_t code, std::string why) {
+  context_.ports.loop.post([weak = weak_from_this(), code, why = std::move(why)] {
+    if (auto self = weak.lock()) self->close(code, why);
+  });
+}
+
+void Session::close(std::uint16_t code, std::string_view why) {
+  if (phase_ == Phase::Closed) return;
+  auto self = shared_from_this();  // the host may drop its own
+  handshake_.reset();
+  handshakeTimer_.reset();
+  silenceTimer_.reset();
+  reissueTimer_.reset();
+  connection_->close(code, why);
+  phase_ = Phase::Closed;
+  host_.onClosed(*this);
+}
+
+void Session::refuse(const Error& error) {
+  if (phase_ == Phase::Closed) return;
+  const bool policy = error.code == Errc::PolicyDenied || error.code == Errc::Busy;
+  ++(policy ? context_.counters.handshakesRefused : context_.counters.handshakesFailed);
+  host_.onRefused(*this, error);
+  send(AuthFailed{error.message});
+  close(error.code == Errc::Busy ? net::close_code::kTryLater : net::close_code::kPolicy, "authentication failed");
+}
+
+void Session::onTimeout() {
+  refuse(Error{Errc::DeadlineExceeded, "Authentication timeout: the handshake was not finished within " +
+                                           std::to_string(std::chrono::duration_cast<seconds>(context_.options.handshakeTimeout).count()) +
+                                           " s"});
+}
+
+void Session::onFrame(net::FrameKind kind, std::string_view text) {
+  if (phase_ == Phase::Closed) return;
+  auto self = shared_from_this();
+  ++context_.counters.messagesIn;
+  lastMessageAt_ = context_.ports.clock.steady();
+  if (kind == net::FrameKind::Binary) {
+    ++context_.counters.messagesRefused;
+    return close(net::close_code::kPolicy, "binary messages are not part of this connection");
+  }
+  auto message = decode(text, phase_ == Phase::Connected ? kMaxMessageBytes : kMaxUnapprovedMessageBytes);
+  if (!message) {
+    if (message.error().code == Errc::TooLarge) {
+      ++context_.counters.messagesRefused;
+      return close(net::close_code::kTooBig, message.error().message.substr(0, 120));
+    }
+    return onBadMessage(message.error().message);
+  }
+  if (const auto* challenge = std::get_if<AuthChallenge>(&message->payload); challenge && handshake_) {
+    onAuthChallenge(*challenge);
+  } else if (phase_ == Phase::Connected && !challenge && !std::holds_alternative<Register>(message->payload)) {
+    host_.onMessage(*this, *message);
+  } else if (const auto* registration = std::get_if<Register>(&message->payload);
+             registration && phase_ == Phase::AwaitingRegister) {
+    registeredName_ = registration->name;
+    phase_ = Phase::Authenticating;
+    beginHandshake();
+  } else {
+    onBadMessage("Unexpected message in current phase");
+  }
+}
+
+void Session::onBadMessage(std::string_view why) {
+  ++context_.counters.messagesRefused;
+  if (++badMessages_ > (phase_ == Phase::Connected ? kMaxBadMessagesConnected : kMaxBadMessages)) {
+    return close(net::close_code::kPolicy, "too many messages that are malformed or out of place");
+  }
+  send(ErrorMessage{std::string(why)});
+}
+
+void Session::onAuthChallenge(const AuthChallenge& message) {
+  if (message.name && !message.name->empty()) claimedName_ = message.name;
+  if (message.capabilities) claimedCapabilities_ = message.capabilities;
+  if (auto taken = handshake_->feed(message.data); !taken) onBadMessage(taken.error().message);
+}
+
+void Session::beginHandshake() {
+  // Hooks come from the handshake, which this session owns: `this` is alive when they run.
+  Handshake::Hooks hooks;
+  hooks.certify = [this](const Handshake::Claim& claim) -> Result<msgpack::Map> {
+    const Did did = claim.peer.didV1();
+    if (phase_ == Phase::Connected && did != did_) {
+      return Error{Errc::PolicyDenied, "a connection cannot change its identity"};
+    }
+    VC_TRY_ASSIGN(certified_, host_.certify(*this, did, claim.version));
+    return certificateMetadata(certified_.grant, claim.version);
+  };
+  hooks.onStep1 = [this](std::string step1) { send(AuthChallenge{sessionId_, std::move(step1), {}, {}}); };
+  hooks.onProved = [this](const Handshake::Claim& claim) { onProved(claim); };
+  hooks.onFailed = [this](const Error& error) { refuse(error); };
+  handshake_ = std::make_shared<Handshake>(context_, std::move(hooks));
+  send(AuthChallenge{sessionId_, "", {}, {}});
+}
+
+void Session::onProved(const Handshake::Claim& claim) {
+  ++context_.counters.handshakesCompleted;
+  handshakeTimer_.reset();
+  auto self = shared_from_this();
+  const auto ended = std::move(handshake_);  // owns `claim`
+  if (phase_ == Phase::Connected) {
+    send(AuthComplete{did_.value, did_.value, certified_.grant.capabilities});
+    const auto current = host_.certify(*this, did_, claim.version);
+    if (!current) return refuse(current.error());
+    if (reissueWanted_ || current->grant != certified_.grant) reissue(reissueWanted_.value_or("Certificate reissue"));
+    return;
+  }
+  Candidate candidate;
+  candidate.did = claim.peer.didV1();
+  candidate.publicId = claim.peer.id();
+  candidate.handshakeVersion = claim.version == identity::IdVersion::V1 ? 1 : 0;
+  candidate.certified = certified_;
+  Statement stated;
+  if (claim.version == identity::IdVersion::V1) {  // in version 0 nothing in the metadata is signed
+    auto statement = statementFrom(claim.metadata);
+    if (!statement) return refuse(statement.error());
+    stated = std::move(statement).value();
+  }
+  candidate.statedCapabilities = stated.capabilities.has_value();
+  candidate.name = stated.name ? *stated.name : claimedName_.value_or(registeredName_);
+  if (candidate.name.empty()) candidate.name = "unknown";
+  candidate.capabilities = stated.capabilities ? *stated.capabilities : claimedCapabilities_.value_or(std::vector<std::string>{});
+  if (auto ok = checkName(candidate.name); !ok) return refuse(ok.error());
+  if (auto ok = checkCapabilities(candidate.capabilities); !ok) return refuse(ok.error());
+  host_.onProved(*this, std::move(candidate));
+}
+
+void Session::awaitApproval(const Did& did) {
+  did_ = did;
+  phase_ = Phase::AwaitingApproval;
+}
+
+void Session::connect(const Did& did, const policy::Grant& granted) {
+  did_ = did;
+  phase_ = Phase::Connected;
+  badMessages_ = 0;
+  lastMessageAt_ = context_.ports.clock.steady();
+  send(AuthComplete{did_.value, did_.value, granted.capabilities});
+  watchSilence();
+  if (!certified_.known || certified_.grant != granted) reissue("Certificate reissue");
+}
+
+void Session::watchSilence() {
+  const Duration silent = context_.ports.clock.steady() - lastMessageAt_;
+  if (silent >= context_.options.heartbeatTimeout) {
+    context_.ports.log.warn("session", "closing " + did_.value + ": no message for " +
+                                           std::to_string(std::chrono::duration_cast<seconds>(silent).count()) + " s");
+    return close(net::close_code::kGoingAway, "no heartbeat");
+  }
+  silenceTimer_ = context_.ports.loop.after(context_.options.heartbeatTimeout - silent, [this] { watchSilence(); });
+}
+
+void Session::reissue(std::string reason) {
+  if (phase_ != Phase::Connected) return;
+  reissueWanted_ = std::move(reason);
+  if (handshake_) return;  // onProved comes back to it
+  const SteadyTime now = context_.ports.clock.steady();
+  if (lastReissueAt_ && now - *lastReissueAt_ < kReissueInterval) {
+    reissueTimer_ = context_.ports.loop.after(kReissueInterval - (now - *lastReissueAt_), [this] {
+      if (reissueWanted_) reissue(*reissueWanted_);
+    });
+    return;
+  }
+  const auto current = host_.certify(*this, did_, identity::IdVersion::V1);
+  if (!current) return;  // no longer known: the host is closing this connection
+  lastReissueAt_ = now;
+  UpdateCapabilities update;
+  update.capabilities = current->grant.capabilities;
+  if (hasLimits(current->grant.limits)) update.resourceLimits = current->grant.limits;
+  update.policyId = current->grant.policyId;
+  update.policyExpiresAt = current->grant.policyExpiresAt;
+  update.reason = *std::exchange(reissueWanted_, std::nullopt);
+  send(std::move(update));
+  sessionId_ = newSessionId(context_.ports.entropy);
+  handshakeTimer_ = context_.ports.loop.after(context_.options.handshakeTimeout, [this] { onTimeout(); });
+  beginHandshake();
+}
+
+}  // namespace vaultysclaw::control

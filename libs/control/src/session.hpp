@@ -1,0 +1,117 @@
+// One connection from an agent, from its first byte to its last: phases, limits, handshakes and certificate reissues.
+// What an agent may do once it is authenticated is the host's business.
+#pragma once
+
+#include <memory>
+#include <optional>
+#include <string>
+#include <vector>
+
+#include "context.hpp"
+#include "handshake.hpp"
+
+namespace vaultysclaw::control {
+
+class Session;
+
+// What we certify to a peer: the grant of a known agent, nothing for a stranger.
+struct Certified {
+  bool known = false;
+  policy::Grant grant;
+};
+
+// A peer that has proved who it is.
+struct Candidate {
+  Did did;
+  Bytes publicId;  // version 1 form
+  int handshakeVersion = 1;
+  std::string name;
+  std::vector<std::string> capabilities;  // requested
+  bool statedCapabilities = false;        // they stood in signed metadata
+  Certified certified;
+};
+
+// The hub, as sessions see it. Every call comes on the loop.
+class SessionHost {
+ public:
+  virtual ~SessionHost() = default;
+  // Asked before anything is signed for a claimed identity; an error refuses the handshake with its message.
+  virtual Result<Certified> certify(const Session& session, const Did& claimed, identity::IdVersion version) = 0;
+  // The first handshake is complete: calls connect() or awaitApproval() or refuse().
+  virtual void onProved(Session& session, Candidate candidate) = 0;
+  // A message of a connected agent, but for handshakes.
+  virtual void onMessage(Session& session, const protocol::Message& message) = 0;
+  virtual void onRefused(Session& session, const Error& error) = 0;
+  // Once, when the session stops working; the connection may still be sending its close frame.
+  virtual void onClosed(Session& session) = 0;
+  // Last: the connection has ended, drop the session.
+  virtual void onGone(Session& session) = 0;
+};
+
+// Owned by the hub. Confined to the loop.
+class Session : public std::enable_shared_from_this<Session> {
+ public:
+  enum class Phase : std::uint8_t { AwaitingRegister, Authenticating, AwaitingApproval, Connected, Closed };
+
+  Session(Context& context, SessionHost& host, std::uint64_t id, std::unique_ptr<net::Connection> connection);
+
+  void start();
+  std::uint64_t id() const { return id_; }
+  Phase phase() const { return phase_; }
+  const net::PeerInfo& peer() const { return connection_->peer(); }
+  // Empty until the first handshake is complete.
+  const Did& did() const { return did_; }
+
+  void awaitApproval(const Did& did);
+  // The agent counts as connected from here on: sends auth_complete. `certified` is what its certificate says.
+  void connect(const Did& did, const policy::Grant& granted);
+  // Sends the agent a certificate with its grant as the host has it now. One at a time and kReissueInterval apart; calls
+  // in between are merged.
+  void reissue(std::string reason);
+
+  // False when the agent is not there any more. An agent that reads too slowly is closed on the next turn.
+  bool send(protocol::Payload payload) { return send(std::move(payload), context_.newId(), std::nullopt); }
+  bool send(protocol::Payload payload, std::string messageId, std::optional<std::string> signature);
+  // auth_failed, then close.
+  void refuse(const Error& error);
+  void close(std::uint16_t code, std::string_view why);
+
+  static constexpr Duration kReissueInterval = seconds(5);
+  // Messages that are malformed or out of place before the connection is closed.
+  static constexpr int kMaxBadMessages = 16, kMaxBadMessagesConnected = 256;
+
+ private:
+  void onFrame(net::FrameKind kind, std::string_view text);
+  void onBadMessage(std::string_view why);
+  void onAuthChallenge(const protocol::AuthChallenge& message);
+  void beginHandshake();
+  void onProved(const Handshake::Claim& claim);
+  void onTimeout();
+  void watchSilence();
+  void closeSoon(std::uint16_t code, std::string why);
+
+  Context& context_;
+  SessionHost& host_;
+  const std::uint64_t id_;
+  std::unique_ptr<net::Connection> connection_;
+  Phase phase_ = Phase::AwaitingRegister;
+  bool broken_ = false;  // a send failed: nothing more is sent, and the close is on its way
+
+  std::string sessionId_;
+  std::shared_ptr<Handshake> handshake_;
+  Timer handshakeTimer_;
+  std::string registeredName_;
+  std::optional<std::string> claimedName_;
+  std::optional<std::vector<std::string>> claimedCapabilities_;
+  Certified certified_;
+
+  Did did_;
+  SteadyTime lastMessageAt_;
+  Timer silenceTimer_;
+  std::optional<SteadyTime> lastReissueAt_;
+  std::optional<std::string> reissueWanted_;  // its reason
+  Timer reissueTimer_;
+  int badMessages_ = 0;
+};
+
+}  // namespace vaultysclaw::control

@@ -1,0 +1,294 @@
+// A REST API over a scripted control plane: requests in, answers out, no network and no time.
+#pragma once
+
+#include <gtest/gtest.h>
+
+#include <nlohmann/json.hpp>
+
+#include "base/fake_loop.hpp"
+#include "control/rest_api.hpp"
+#include "identity/tokens.hpp"
+
+namespace vaultysclaw::control::testing {
+
+using nlohmann::json;
+using vaultysclaw::testing::FakeClock;
+using vaultysclaw::testing::FakeEntropy;
+using vaultysclaw::testing::FakeLoop;
+using vaultysclaw::testing::LoopWorkers;
+
+inline const std::string kToken = "vcp_" + std::string(64, 'a');
+inline const Did kDid("did:vaultys:" + std::string(40, '1'));
+
+// What came out of one request. The state outlives the exchange, as a client does.
+struct Answer {
+  int status = 0;
+  net::Headers headers;
+  std::string body;
+  bool streaming = false, ended = false, exchangeGone = false;
+  bool acceptWrites = true;
+  std::function<void()> onGone;
+
+  json parsed() const { return json::parse(body); }
+  std::string header(const std::string& name) const {
+    for (const auto& [key, value] : headers) {
+      if (key == name) return value;
+    }
+    return "";
+  }
+};
+
+class FakeExchange final : public net::HttpExchange {
+ public:
+  FakeExchange(net::HttpRequest request, std::shared_ptr<Answer> answer)
+      : request_(std::move(request)), answer_(std::move(answer)) {}
+  ~FakeExchange() override { answer_->exchangeGone = true; }
+  const net::HttpRequest& request() const override { return request_; }
+  void respond(net::HttpResponse response) override {
+    ASSERT_EQ(answer_->status, 0) << "answered twice";
+    answer_->status = response.status;
+    answer_->headers = std::move(response.headers);
+    answer_->body = std::move(response.body);
+    answer_->ended = true;
+  }
+  void beginStream(int status, net::Headers headers) override {
+    ASSERT_EQ(answer_->status, 0) << "answered twice";
+    answer_->status = status;
+    answer_->headers = std::move(headers);
+    answer_->streaming = true;
+  }
+  bool write(std::string data) override {
+    EXPECT_TRUE(answer_->streaming && !answer_->ended);
+    if (answer_->acceptWrites) answer_->body += data;
+    return answer_->acceptWrites;
+  }
+  void endStream() override { answer_->ended = true; }
+  void onClientGone(std::function<void()> callback) override { answer_->onGone = std::move(callback); }
+
+ private:
+  net::HttpRequest request_;
+  std::shared_ptr<Answer> answer_;
+};
+
+// Records what it is asked and answers what the test says, on the loop's next turn.
+class ScriptedPlane final : public ControlPlane {
+ public:
+  explicit ScriptedPlane(FakeLoop& loop) : loop_(loop) {}
+
+  std::vector<AgentView> known;
+  std::optional<Error> error;  // every operation fails with it
+  RunResult runResult;
+  std::vector<SentIntent> sent;
+  std::vector<store::RegistrationRow> registrationRows;
+  std::vector<IntentView> intentRows;
+  std::vector<store::AuditRow> auditRows;
+  AuditCheck check;
+  Counters counts;
+  bool holdReplies = false;  // never answers
+
+  std::optional<RunRequest> asked;
+  std::optional<policy::Grant> grant;
+  std::optional<Approval> approval;
+  std::string lastId, lastReason;
+  std::optional<std::string> statusFilter;
+  store::IntentFilter intentFilter;
+  store::AuditFilter auditFilter;
+  store::Page lastPage;
+  std::optional<ChatRequest> chatRequest;
+  ChatEvents chatEvents;
+  int chatsCancelled = 0;
+
+  const identity::VaultysId& self() const override { return self_; }
+  void accept(std::unique_ptr<net::Connection>) override {}
+  void shutdown() override {}
+  std::vector<AgentView> agents() const override { return known; }
+  std::optional<AgentView> agent(const Did& did) const override {
+    for (const AgentView& a : known) {
+      if (a.row.did == did) return a;
+    }
+    return std::nullopt;
+  }
+  void deleteAgent(const Did& did, std::string, Reply<std::monostate> reply) override {
+    lastId = did.value;
+    answer(std::move(reply), std::monostate{});
+  }
+  void updateGrant(const Did& did, policy::Grant g, std::string reason, std::string, Reply<AgentView> reply) override {
+    grant = std::move(g);
+    lastReason = std::move(reason);
+    answer(std::move(reply), *agent(did));
+  }
+  void registrations(std::optional<std::string> status, store::Page page,
+                     Reply<store::Listing<store::RegistrationRow>> reply) override {
+    statusFilter = std::move(status);
+    lastPage = page;
+    answer(std::move(reply), {registrationRows, 70});
+  }
+  void approve(const RegistrationId& id, Approval a, Reply<store::AgentRow> reply) override {
+    lastId = id.value;
+    approval = std::move(a);
+    store::AgentRow row;
+    row.did = kDid;
+    row.name = "echo";
+    row.capabilities = R"(["echo"])";
+    answer(std::move(reply), row);
+  }
+  void reject(const RegistrationId& id, std::string reason, std::string, Reply<std::monostate> reply) override {
+    lastId = id.value;
+    lastReason = std::move(reason);
+    answer(std::move(reply), std::monostate{});
+  }
+  void run(RunRequest request, Reply<RunResult> reply) override {
+    asked = std::move(request);
+    answer(std::move(reply), runResult);
+  }
+  void send(RunRequest request, Reply<SentIntent> reply) override {
+    asked = request;
+    answer(std::move(reply), SentIntent{IntentId("i-1"), request.did});
+  }
+  void broadcast(RunRequest request, Reply<std::vector<SentIntent>> reply) override {
+    asked = std::move(request);
+    answer(std::move(reply), sent);
+  }
+  void intents(store::IntentFilter filter, store::Page page, Reply<store::Listing<IntentView>> reply) override {
+    intentFilter = std::move(filter);
+    lastPage = page;
+    answer(std::move(reply), {intentRows, static_cast<std::int64_t>(intentRows.size())});
+  }
+  void intent(const IntentId& id, Reply<IntentView> reply) override {
+    lastId = id.value;
+    answer(std::move(reply), intentRows.empty() ? IntentView{} : intentRows.front());
+  }
+  void chat(ChatRequest request, ChatEvents events, std::function<void(Result<StartedChat>)> reply) override {
+    chatRequest = std::move(request);
+    if (error) return loop_.post([reply, e = *error] { reply(e); });
+    chatEvents = std::move(events);
+    if (holdReplies) {
+      held_ = [this, reply] { reply(startedChat()); };
+      return;
+    }
+    loop_.post([this, reply] { reply(startedChat()); });
+  }
+  void releaseHeld() { std::exchange(held_, nullptr)(); }
+  void audit(store::AuditFilter filter, store::Page page, Reply<AuditView> reply) override {
+    auditFilter = std::move(filter);
+    lastPage = page;
+    answer(std::move(reply), AuditView{{auditRows, static_cast<std::int64_t>(auditRows.size())}});
+  }
+  void verifyAudit(Reply<AuditCheck> reply) override { answer(std::move(reply), check); }
+  Counters counters() const override { return counts; }
+
+ private:
+  template <class T>
+  void answer(Reply<T> reply, T value) {
+    loop_.post([reply = std::move(reply), value = std::move(value), e = error] {
+      if (e) {
+        reply(*e);
+      } else {
+        reply(value);
+      }
+    });
+  }
+  StartedChat startedChat() {
+    return {chatRequest->conversationId.value_or(ConversationId("c-new")), ChatHandle([this] {
+              ++chatsCancelled;
+              chatEvents = {};
+            })};
+  }
+
+  FakeLoop& loop_;
+  FakeEntropy entropy_{7};
+  identity::VaultysId self_ = identity::VaultysId::generate(identity::IdType::Machine, entropy_);
+  std::function<void()> held_;
+};
+
+// Knows one API token and nothing else.
+class TokenStore final : public store::ControlStore {
+ public:
+  bool write(Work, std::function<void(Status)>) override { return false; }
+  Status writeBlocking(const Work&) override { return Error{Errc::Unsupported, "read only"}; }
+  Status readBlocking(const std::function<Status(store::ControlReader&)>& query) override {
+    Reader reader;
+    return query(reader);
+  }
+
+ private:
+  struct Reader final : store::ControlReader {
+    Result<std::optional<store::AgentRow>> agent(const Did&) override { return none(); }
+    Result<std::vector<store::AgentRow>> agents() override { return none(); }
+    Result<std::optional<store::RegistrationRow>> registration(const RegistrationId&) override { return none(); }
+    Result<std::vector<store::RegistrationRow>> pendingRegistrations() override { return none(); }
+    Result<store::Listing<store::RegistrationRow>> registrations(std::optional<std::string>, store::Page) override {
+      return none();
+    }
+    Result<std::optional<store::IntentRow>> intent(const IntentId&) override { return none(); }
+    Result<store::Listing<store::IntentRow>> intents(const store::IntentFilter&, store::Page) override { return none(); }
+    Result<store::Listing<store::AuditRow>> audit(const store::AuditFilter&, store::Page) override { return none(); }
+    Result<std::vector<store::AuditRow>> auditRange(std::int64_t, std::int64_t) override { return none(); }
+    Result<std::optional<store::AuditRow>> lastAudit() override { return none(); }
+    Result<std::vector<store::ApiTokenRow>> apiTokens() override {
+      const auto hash = identity::sha256(asBytes(kToken));
+      return std::vector<store::ApiTokenRow>{{TokenId("t"), "operator", Bytes(hash.begin(), hash.end()), {}}};
+    }
+    Result<std::optional<std::string>> meta(const std::string&) override { return none(); }
+    static Error none() { return {Errc::Unsupported, "not in this test"}; }
+  };
+};
+
+class RestFixture : public ::testing::Test {
+ protected:
+  RestFixture() {
+    auto made = makeRestApi({loop, workers, clock, entropy, store, nullLogger()}, plane, {.version = "9.9", .allowedHosts = {"claw.lan"}});
+    EXPECT_TRUE(made.ok());
+    api = std::move(*made);
+    AgentView agent;
+    agent.row.did = kDid;
+    agent.row.name = "echo";
+    agent.row.capabilities = R"(["echo","read"])";
+    agent.row.limits = R"({"maxTokensPerDay":100})";
+    agent.row.policyId = "p-1";
+    agent.status = AgentStatus::Connected;
+    agent.address = "10.0.0.9";
+    agent.transport = "ws";
+    plane.known.push_back(agent);
+  }
+
+  net::HttpRequest request(std::string method, std::string target, std::string body = "") {
+    net::HttpRequest r;
+    r.method = std::move(method);
+    const auto mark = target.find('?');
+    r.path = target.substr(0, mark);
+    std::string query = mark == std::string::npos ? "" : target.substr(mark + 1);
+    while (!query.empty()) {
+      const std::string pair = query.substr(0, query.find('&'));
+      query.erase(0, pair.size() + 1);
+      r.query.emplace_back(pair.substr(0, pair.find('=')), pair.substr(pair.find('=') + 1));
+    }
+    r.headers = {{"Host", "127.0.0.1:3000"}, {"Authorization", "Bearer " + kToken}};
+    if (!body.empty()) r.headers.emplace_back("Content-Type", "application/json");
+    r.body = std::move(body);
+    r.peer.address = "10.1.1.1";
+    return r;
+  }
+  std::shared_ptr<Answer> start(net::HttpRequest r) {
+    auto answer = std::make_shared<Answer>();
+    api->handle(std::make_shared<FakeExchange>(std::move(r), answer));
+    loop.runUntilIdle();
+    return answer;
+  }
+  Answer send(net::HttpRequest r) { return *start(std::move(r)); }
+  Answer send(std::string method, std::string target, std::string body = "") {
+    return send(request(std::move(method), std::move(target), std::move(body)));
+  }
+
+  FakeClock clock;
+  FakeLoop loop{clock};
+  LoopWorkers workers{loop};
+  FakeEntropy entropy;
+  TokenStore store;
+  ScriptedPlane plane{loop};
+  std::unique_ptr<RestApi> api;
+};
+
+inline const std::string kAgentPath = "/api/agents/" + kDid.value;
+
+}  // namespace vaultysclaw::control::testing

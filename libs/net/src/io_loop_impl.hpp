@@ -1,0 +1,23 @@
+// What stands behind IoLoop. Internal; includes Asio.
+#pragma once
+
+#include <boost/asio/io_context.hpp>
+#include <mutex>
+#include <optional>
+#include <thread>
+
+#include "net/io_loop.hpp"
+
+namespace vaultysclaw::net {
+
+struct IoLoop::Impl {
+  boost::asio::io_context& context() { return *context_; }
+
+  // Destroyed by the loop's thread, so that what is left in it dies where it lived.
+  std::optional<boost::asio::io_context> context_{std::in_place, 1};
+  std::mutex mutex;
+  bool closed = false;  // guarded by mutex
+  std::thread thread;
+};
+
+}  // namespace vaultysclaw::net

@@ -1,0 +1,216 @@
+#include "store/agent_state.hpp"
+
+#include <mutex>
+
+#include "sqlite/open_file.hpp"
+
+namespace vaultysclaw::store {
+namespace {
+
+using sqlite::Database;
+using sqlite::inTransaction;
+using sqlite::Statement;
+
+constexpr const char* kMigrations[] = {
+    R"sql(
+CREATE TABLE intents (
+  control_plane_did TEXT NOT NULL,
+  intent_id TEXT NOT NULL,
+  fingerprint TEXT NOT NULL,
+  state INTEGER NOT NULL,        -- SeenIntent::State
+  result BLOB NOT NULL,
+  accepted_at INTEGER NOT NULL,  -- times are milliseconds since 1970
+  PRIMARY KEY (control_plane_did, intent_id)
+) STRICT;
+CREATE INDEX intents_by_state ON intents (state, accepted_at);
+CREATE TABLE usage (
+  id INTEGER PRIMARY KEY CHECK (id = 1),
+  utc_day INTEGER NOT NULL,
+  prompt_today INTEGER NOT NULL,
+  completion_today INTEGER NOT NULL,
+  prompt_total INTEGER NOT NULL,
+  completion_total INTEGER NOT NULL,
+  prompt_unsynced INTEGER NOT NULL,
+  completion_unsynced INTEGER NOT NULL,
+  requests_this_hour INTEGER NOT NULL,
+  hour_window_start INTEGER NOT NULL
+) STRICT;
+CREATE TABLE delegations (
+  position INTEGER PRIMARY KEY,
+  id TEXT NOT NULL,
+  certificate TEXT NOT NULL
+) STRICT;
+CREATE TABLE small_values (
+  name TEXT PRIMARY KEY,
+  value BLOB NOT NULL
+) STRICT;
+)sql",
+};
+
+constexpr sqlite::Schema kSchema{"agent state", sqlite::kAgentStateId, kMigrations};
+
+Bytes blobOf(std::string_view text) { return toBytes(asBytes(text)); }
+std::string textOf(const Bytes& blob) { return std::string(asText(blob)); }
+
+constexpr int stateNumber(SeenIntent::State state) { return static_cast<int>(state); }
+
+Result<SeenIntent> readIntent(Statement& row) {
+  SeenIntent intent{.controlPlaneDid = row.text(),
+                    .intentId = row.text(),
+                    .fingerprint = row.text(),
+                    .state = SeenIntent::State::Running,
+                    .result = textOf(row.blob()),
+                    .acceptedAt = row.time()};
+  const std::int64_t state = row.integer();
+  if (state < 0 || state > stateNumber(SeenIntent::State::Interrupted)) {
+    return Error{Errc::Malformed, "the agent state holds an intent in unknown state " + std::to_string(state)};
+  }
+  intent.state = static_cast<SeenIntent::State>(state);
+  return intent;
+}
+
+// One connection behind one mutex: an agent writes a few rows a second, and each must be on disk before it acts.
+class SqliteAgentState final : public AgentState {
+ public:
+  explicit SqliteAgentState(sqlite::OwnedFile file) : file_(std::move(file)) {}
+
+  Result<std::optional<SeenIntent>> acceptIntent(const SeenIntent& intent) override {
+    std::lock_guard lock(mutex_);
+    VC_TRY_ASSIGN(const std::int64_t inserted,
+                  db().run("INSERT INTO intents (control_plane_did, intent_id, fingerprint, state, result, accepted_at) "
+                           "VALUES (?, ?, ?, 0, x'', ?) ON CONFLICT DO NOTHING",
+                           intent.controlPlaneDid, intent.intentId, intent.fingerprint, intent.acceptedAt));
+    if (inserted == 1) return std::optional<SeenIntent>();
+    VC_TRY_ASSIGN(Statement found,
+                  db().query("SELECT control_plane_did, intent_id, fingerprint, result, accepted_at, state FROM intents "
+                             "WHERE control_plane_did = ? AND intent_id = ?",
+                             intent.controlPlaneDid, intent.intentId));
+    VC_TRY_ASSIGN(const bool row, found.step());
+    if (!row) return Error{Errc::Internal, "an intent that exists cannot be read"};
+    VC_TRY_ASSIGN(SeenIntent seen, readIntent(found));
+    return std::optional(std::move(seen));
+  }
+
+  Status finishIntent(const std::string& controlPlaneDid, const std::string& intentId,
+                      std::string_view result) override {
+    std::lock_guard lock(mutex_);
+    VC_TRY_ASSIGN(const std::int64_t changed,
+                  db().run("UPDATE intents SET state = 1, result = ? "
+                           "WHERE control_plane_did = ? AND intent_id = ? AND state = 0",
+                           blobOf(result), controlPlaneDid, intentId));
+    if (changed == 1) return {};
+    VC_TRY_ASSIGN(Statement found, db().query("SELECT 1 FROM intents WHERE control_plane_did = ? AND intent_id = ?",
+                                              controlPlaneDid, intentId));
+    VC_TRY_ASSIGN(const bool known, found.step());
+    if (!known) return Error{Errc::NotFound, "no intent with this id was accepted"};
+    return Error{Errc::Conflict, "the intent has ended already; its first answer counts"};
+  }
+
+  Result<std::vector<SeenIntent>> interruptRunning() override {
+    std::lock_guard lock(mutex_);
+    std::vector<SeenIntent> interrupted;
+    const auto body = [&]() -> Status {
+      {
+        VC_TRY_ASSIGN(Statement rows, db().query("SELECT control_plane_did, intent_id, fingerprint, result, accepted_at, "
+                                                 "2 FROM intents WHERE state = 0 ORDER BY accepted_at, rowid"));
+        for (;;) {
+          VC_TRY_ASSIGN(const bool row, rows.step());
+          if (!row) break;
+          VC_TRY_ASSIGN(SeenIntent intent, readIntent(rows));
+          interrupted.push_back(std::move(intent));
+        }
+      }
+      VC_TRY(db().run("UPDATE intents SET state = 2 WHERE state = 0"));
+      return {};
+    };
+    VC_TRY(inTransaction(db(), body));
+    return interrupted;
+  }
+
+  Status forgetIntents(WallTime before) override {
+    std::lock_guard lock(mutex_);
+    // Spelled out by state, so that the index serves it.
+    VC_TRY(db().run("DELETE FROM intents WHERE state IN (1, 2) AND accepted_at < ?", before));
+    return {};
+  }
+
+  Result<StoredUsage> usage() override {
+    std::lock_guard lock(mutex_);
+    VC_TRY_ASSIGN(Statement found,
+                  db().query("SELECT utc_day, prompt_today, completion_today, prompt_total, completion_total, "
+                             "prompt_unsynced, completion_unsynced, requests_this_hour, hour_window_start FROM usage"));
+    VC_TRY_ASSIGN(const bool row, found.step());
+    if (!row) return StoredUsage{};
+    return StoredUsage{.utcDay = found.integer(),
+                       .promptToday = found.integer(),
+                       .completionToday = found.integer(),
+                       .promptTotal = found.integer(),
+                       .completionTotal = found.integer(),
+                       .promptUnsynced = found.integer(),
+                       .completionUnsynced = found.integer(),
+                       .requestsThisHour = found.integer(),
+                       .hourWindowStart = found.time()};
+  }
+
+  Status saveUsage(const StoredUsage& u) override {
+    std::lock_guard lock(mutex_);
+    VC_TRY(db().run("INSERT OR REPLACE INTO usage (id, utc_day, prompt_today, completion_today, prompt_total, "
+                    "completion_total, prompt_unsynced, completion_unsynced, requests_this_hour, hour_window_start) "
+                    "VALUES (1, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
+                    u.utcDay, u.promptToday, u.completionToday, u.promptTotal, u.completionTotal, u.promptUnsynced,
+                    u.completionUnsynced, u.requestsThisHour, u.hourWindowStart));
+    return {};
+  }
+
+  Result<std::vector<StoredDelegation>> delegations() override {
+    std::lock_guard lock(mutex_);
+    VC_TRY_ASSIGN(Statement rows, db().query("SELECT id, certificate FROM delegations ORDER BY position"));
+    std::vector<StoredDelegation> all;
+    for (;;) {
+      VC_TRY_ASSIGN(const bool row, rows.step());
+      if (!row) return all;
+      all.push_back({.id = rows.text(), .certificate = rows.text()});
+    }
+  }
+
+  Status replaceDelegations(const std::vector<StoredDelegation>& all) override {
+    std::lock_guard lock(mutex_);
+    return inTransaction(db(), [&]() -> Status {
+      VC_TRY(db().run("DELETE FROM delegations"));
+      std::int64_t position = 0;
+      for (const StoredDelegation& d : all) {
+        VC_TRY(db().run("INSERT INTO delegations (position, id, certificate) VALUES (?, ?, ?)", ++position, d.id,
+                        d.certificate));
+      }
+      return {};
+    });
+  }
+
+  Result<std::optional<std::string>> get(const std::string& key) override {
+    std::lock_guard lock(mutex_);
+    VC_TRY_ASSIGN(Statement found, db().query("SELECT value FROM small_values WHERE name = ?", key));
+    VC_TRY_ASSIGN(const bool row, found.step());
+    return row ? std::optional(textOf(found.blob())) : std::nullopt;
+  }
+
+  Status put(const std::string& key, std::string_view value) override {
+    std::lock_guard lock(mutex_);
+    VC_TRY(db().run("INSERT OR REPLACE INTO small_values (name, value) VALUES (?, ?)", key, blobOf(value)));
+    return {};
+  }
+
+ private:
+  Database& db() { return file_.db; }
+
+  std::mutex mutex_;
+  sqlite::OwnedFile file_;
+};
+
+}  // namespace
+
+Result<std::unique_ptr<AgentState>> openAgentState(const std::filesystem::path& path) {
+  VC_TRY_ASSIGN(sqlite::OwnedFile file, sqlite::openOwned(path, kSchema));
+  return std::unique_ptr<AgentState>(std::make_unique<SqliteAgentState>(std::move(file)));
+}
+
+}  // namespace vaultysclaw::store

@@ -1,0 +1,210 @@
+#include "sqlite/control_queries.hpp"
+
+namespace vaultysclaw::store::sqlite {
+namespace {
+
+// Each list of columns stands beside the function that reads it, in the same order.
+#define VC_AGENT_COLUMNS                                                                                   \
+  "did, public_id, name, capabilities, requested_capabilities, limits, policy_id, policy_expires_at, "     \
+  "handshake_version, created_at, last_seen_at"
+AgentRow readAgent(Statement& row) {
+  return {.did = Did(row.text()),
+          .publicId = row.blob(),
+          .name = row.text(),
+          .capabilities = row.text(),
+          .requestedCapabilities = row.text(),
+          .limits = row.text(),
+          .policyId = row.optionalText(),
+          .policyExpiresAt = row.optionalTime(),
+          .handshakeVersion = static_cast<int>(row.integer()),
+          .createdAt = row.time(),
+          .lastSeenAt = row.optionalTime()};
+}
+
+#define VC_REGISTRATION_COLUMNS                                                                     \
+  "id, did, public_id, name, requested_capabilities, address, status, reason, handshake_version, " \
+  "created_at, decided_at, decided_by"
+RegistrationRow readRegistration(Statement& row) {
+  return {.id = RegistrationId(row.text()),
+          .did = Did(row.text()),
+          .publicId = row.blob(),
+          .name = row.text(),
+          .requestedCapabilities = row.text(),
+          .address = row.text(),
+          .status = row.text(),
+          .reason = row.text(),
+          .handshakeVersion = static_cast<int>(row.integer()),
+          .createdAt = row.time(),
+          .decidedAt = row.optionalTime(),
+          .decidedBy = row.text()};
+}
+
+#define VC_INTENT_COLUMNS                                                                                   \
+  "id, did, action, params, token, status, output, error, code, user_did, requested_by, created_at, "       \
+  "executed_at, finished_at"
+IntentRow readIntent(Statement& row) {
+  return {.id = IntentId(row.text()),
+          .did = Did(row.text()),
+          .action = row.text(),
+          .params = row.text(),
+          .token = row.text(),
+          .status = row.text(),
+          .output = row.optionalText(),
+          .error = row.optionalText(),
+          .code = row.optionalText(),
+          .userDid = row.optionalText(),
+          .requestedBy = row.text(),
+          .createdAt = row.time(),
+          .executedAt = row.optionalTime(),
+          .finishedAt = row.optionalTime()};
+}
+
+#define VC_AUDIT_COLUMNS "seq, at, actor, action, target, details, previous_hash, hash"
+AuditRow readAudit(Statement& row) {
+  return {.seq = row.integer(),
+          .at = row.time(),
+          .actor = row.text(),
+          .action = row.text(),
+          .target = row.text(),
+          .details = row.text(),
+          .previousHash = row.blob(),
+          .hash = row.blob()};
+}
+
+ApiTokenRow readApiToken(Statement& row) {
+  return {.id = TokenId(row.text()), .name = row.text(), .hash = row.blob(), .createdAt = row.time()};
+}
+
+template <class Row>
+Result<std::vector<Row>> all(Result<Statement> statement, Row (*read)(Statement&)) {
+  if (!statement.ok()) return statement.error();
+  std::vector<Row> rows;
+  for (;;) {
+    VC_TRY_ASSIGN(const bool row, statement->step());
+    if (!row) return rows;
+    rows.push_back(read(*statement));
+  }
+}
+
+template <class Row>
+Result<std::optional<Row>> first(Result<Statement> statement, Row (*read)(Statement&)) {
+  if (!statement.ok()) return statement.error();
+  VC_TRY_ASSIGN(const bool row, statement->step());
+  return row ? std::optional<Row>(read(*statement)) : std::nullopt;
+}
+
+Result<std::int64_t> count(Result<Statement> statement) {
+  if (!statement.ok()) return statement.error();
+  VC_TRY_ASSIGN(const bool row, statement->step());
+  return row ? statement->integer() : 0;
+}
+
+Status checkPage(Page page) {
+  if (page.offset >= 0 && page.limit >= 0) return {};
+  return Error{Errc::InvalidArgument, "a page's offset and limit must not be negative"};
+}
+
+// A WHERE clause of constant terms; a term whose value is absent is left out.
+class Where {
+ public:
+  template <class T>
+  Where& equal(const char* column, const std::optional<T>& value) {
+    if (value) text_ += (text_.empty() ? " WHERE " : " AND ") + std::string(column) + " = ?";
+    return *this;
+  }
+  const std::string& text() const { return text_; }
+
+ private:
+  std::string text_;
+};
+
+// Binds the values that are present, in order, then `last`.
+template <class Call>
+auto withPresent(Call&& call) {
+  return call();
+}
+template <class Call, class T, class... Rest>
+auto withPresent(Call&& call, const std::optional<T>& value, const Rest&... rest) {
+  if (!value) return withPresent(std::forward<Call>(call), rest...);
+  const auto bound = [&](const auto&... more) { return call(*value, more...); };
+  return withPresent(bound, rest...);
+}
+
+template <class Row, class... Values>
+Result<Listing<Row>> list(Database& db, const char* columns, const char* table, const char* order, const Where& where,
+                          Page page, Row (*read)(Statement&), const Values&... values) {
+  VC_TRY(checkPage(page));
+  const std::string from = std::string(" FROM ") + table + where.text();
+  Listing<Row> listing;
+  const std::string countSql = "SELECT COUNT(*)" + from;
+  const auto counting = [&](const auto&... present) { return count(db.query(countSql, present...)); };
+  VC_TRY_ASSIGN(listing.total, withPresent(counting, values...));
+  const std::string pageSql = std::string("SELECT ") + columns + from + " ORDER BY " + order + " LIMIT ? OFFSET ?";
+  const auto paging = [&](const auto&... present) {
+    return all<Row>(db.query(pageSql, present..., page.limit, page.offset), read);
+  };
+  VC_TRY_ASSIGN(listing.items, withPresent(paging, values...));
+  return listing;
+}
+
+}  // namespace
+
+Result<std::optional<AgentRow>> findAgent(Database& db, const Did& did) {
+  return first(db.query("SELECT " VC_AGENT_COLUMNS " FROM agents WHERE did = ?", did), readAgent);
+}
+
+Result<std::vector<AgentRow>> listAgents(Database& db) {
+  return all(db.query("SELECT " VC_AGENT_COLUMNS " FROM agents ORDER BY created_at, rowid"), readAgent);
+}
+
+Result<std::optional<RegistrationRow>> findRegistration(Database& db, const RegistrationId& id) {
+  return first(db.query("SELECT " VC_REGISTRATION_COLUMNS " FROM registrations WHERE id = ?", id), readRegistration);
+}
+
+Result<std::vector<RegistrationRow>> listPendingRegistrations(Database& db) {
+  return all(db.query("SELECT " VC_REGISTRATION_COLUMNS
+                      " FROM registrations WHERE status = 'pending' ORDER BY created_at, rowid"),
+             readRegistration);
+}
+
+Result<Listing<RegistrationRow>> listRegistrations(Database& db, const std::optional<std::string>& status, Page page) {
+  return list(db, VC_REGISTRATION_COLUMNS, "registrations", "created_at DESC, rowid DESC",
+              Where().equal("status", status), page, readRegistration, status);
+}
+
+Result<std::optional<IntentRow>> findIntent(Database& db, const IntentId& id) {
+  return first(db.query("SELECT " VC_INTENT_COLUMNS " FROM intents WHERE id = ?", id), readIntent);
+}
+
+Result<Listing<IntentRow>> listIntents(Database& db, const IntentFilter& filter, Page page) {
+  return list(db, VC_INTENT_COLUMNS, "intents", "created_at DESC, rowid DESC",
+              Where().equal("did", filter.did).equal("status", filter.status), page, readIntent, filter.did,
+              filter.status);
+}
+
+Result<Listing<AuditRow>> listAudit(Database& db, const AuditFilter& filter, Page page) {
+  return list(db, VC_AUDIT_COLUMNS, "audit", "seq DESC",
+              Where().equal("actor", filter.actor).equal("action", filter.action).equal("target", filter.target), page,
+              readAudit, filter.actor, filter.action, filter.target);
+}
+
+Result<std::vector<AuditRow>> auditFrom(Database& db, std::int64_t firstSeq, std::int64_t rows) {
+  if (rows < 0) return Error{Errc::InvalidArgument, "a count of audit rows must not be negative"};
+  return all(db.query("SELECT " VC_AUDIT_COLUMNS " FROM audit WHERE seq >= ? ORDER BY seq LIMIT ?", firstSeq, rows),
+             readAudit);
+}
+
+Result<std::optional<AuditRow>> findLastAudit(Database& db) {
+  return first(db.query("SELECT " VC_AUDIT_COLUMNS " FROM audit ORDER BY seq DESC LIMIT 1"), readAudit);
+}
+
+Result<std::vector<ApiTokenRow>> listApiTokens(Database& db) {
+  return all(db.query("SELECT id, name, hash, created_at FROM api_tokens ORDER BY created_at, rowid"), readApiToken);
+}
+
+Result<std::optional<std::string>> findMeta(Database& db, const std::string& key) {
+  std::string (*read)(Statement&) = [](Statement& row) { return std::string(asText(row.blob())); };
+  return first(db.query("SELECT value FROM meta WHERE key = ?", key), read);
+}
+
+}  // namespace vaultysclaw::store::sqlite

@@ -1,0 +1,53 @@
+// What ControlReader asks, as functions over a connection: the readers and the writer share them.
+#pragma once
+
+#include "sqlite/database.hpp"
+#include "store/control_store.hpp"
+
+namespace vaultysclaw::store::sqlite {
+
+Result<std::optional<AgentRow>> findAgent(Database& db, const Did& did);
+Result<std::vector<AgentRow>> listAgents(Database& db);
+Result<std::optional<RegistrationRow>> findRegistration(Database& db, const RegistrationId& id);
+Result<std::vector<RegistrationRow>> listPendingRegistrations(Database& db);
+Result<Listing<RegistrationRow>> listRegistrations(Database& db, const std::optional<std::string>& status, Page page);
+Result<std::optional<IntentRow>> findIntent(Database& db, const IntentId& id);
+Result<Listing<IntentRow>> listIntents(Database& db, const IntentFilter& filter, Page page);
+Result<Listing<AuditRow>> listAudit(Database& db, const AuditFilter& filter, Page page);
+Result<std::vector<AuditRow>> auditFrom(Database& db, std::int64_t firstSeq, std::int64_t count);
+Result<std::optional<AuditRow>> findLastAudit(Database& db);
+Result<std::vector<ApiTokenRow>> listApiTokens(Database& db);
+Result<std::optional<std::string>> findMeta(Database& db, const std::string& key);
+
+// Implements ControlReader's part of `Interface` on one connection, which must outlive it.
+template <class Interface>
+class Reads : public Interface {
+ public:
+  explicit Reads(Database& db) : db_(db) {}
+
+  Result<std::optional<AgentRow>> agent(const Did& did) final { return findAgent(db_, did); }
+  Result<std::vector<AgentRow>> agents() final { return listAgents(db_); }
+  Result<std::optional<RegistrationRow>> registration(const RegistrationId& id) final {
+    return findRegistration(db_, id);
+  }
+  Result<std::vector<RegistrationRow>> pendingRegistrations() final { return listPendingRegistrations(db_); }
+  Result<Listing<RegistrationRow>> registrations(std::optional<std::string> status, Page page) final {
+    return listRegistrations(db_, status, page);
+  }
+  Result<std::optional<IntentRow>> intent(const IntentId& id) final { return findIntent(db_, id); }
+  Result<Listing<IntentRow>> intents(const IntentFilter& filter, Page page) final {
+    return listIntents(db_, filter, page);
+  }
+  Result<Listing<AuditRow>> audit(const AuditFilter& filter, Page page) final { return listAudit(db_, filter, page); }
+  Result<std::vector<AuditRow>> auditRange(std::int64_t firstSeq, std::int64_t count) final {
+    return auditFrom(db_, firstSeq, count);
+  }
+  Result<std::optional<AuditRow>> lastAudit() final { return findLastAudit(db_); }
+  Result<std::vector<ApiTokenRow>> apiTokens() final { return listApiTokens(db_); }
+  Result<std::optional<std::string>> meta(const std::string& key) final { return findMeta(db_, key); }
+
+ protected:
+  Database& db_;
+};
+
+}  // namespace vaultysclaw::store::sqlite

@@ -1,0 +1,171 @@
+#include "sqlite/control_writer.hpp"
+
+namespace vaultysclaw::store::sqlite {
+namespace {
+
+// Indexes end with the rowid, so that "newest first" with equal times reads straight from them.
+constexpr const char* kMigrations[] = {
+    R"sql(
+CREATE TABLE agents (
+  did TEXT PRIMARY KEY,
+  public_id BLOB NOT NULL,
+  name TEXT NOT NULL,
+  capabilities TEXT NOT NULL,
+  requested_capabilities TEXT NOT NULL,
+  limits TEXT NOT NULL,
+  policy_id TEXT,
+  policy_expires_at INTEGER,     -- times are milliseconds since 1970
+  handshake_version INTEGER NOT NULL,
+  created_at INTEGER NOT NULL,
+  last_seen_at INTEGER
+) STRICT;
+CREATE TABLE registrations (
+  id TEXT PRIMARY KEY,
+  did TEXT NOT NULL,
+  public_id BLOB NOT NULL,
+  name TEXT NOT NULL,
+  requested_capabilities TEXT NOT NULL,
+  address TEXT NOT NULL,
+  status TEXT NOT NULL,
+  reason TEXT NOT NULL,
+  handshake_version INTEGER NOT NULL,
+  created_at INTEGER NOT NULL,
+  decided_at INTEGER,
+  decided_by TEXT NOT NULL
+) STRICT;
+CREATE INDEX registrations_by_time ON registrations (created_at);
+CREATE INDEX registrations_by_status ON registrations (status, created_at);
+CREATE TABLE intents (           -- no foreign key: they outlive their agent
+  id TEXT PRIMARY KEY,
+  did TEXT NOT NULL,
+  action TEXT NOT NULL,
+  params TEXT NOT NULL,
+  token TEXT NOT NULL,
+  status TEXT NOT NULL,
+  output TEXT,
+  error TEXT,
+  code TEXT,
+  user_did TEXT,
+  requested_by TEXT NOT NULL,
+  created_at INTEGER NOT NULL,
+  executed_at INTEGER,
+  finished_at INTEGER
+) STRICT;
+CREATE INDEX intents_by_time ON intents (created_at);
+CREATE INDEX intents_by_agent ON intents (did, created_at);
+CREATE INDEX intents_by_status ON intents (status, created_at);
+CREATE TABLE audit (
+  seq INTEGER PRIMARY KEY,
+  at INTEGER NOT NULL,
+  actor TEXT NOT NULL,
+  action TEXT NOT NULL,
+  target TEXT NOT NULL,
+  details TEXT NOT NULL,
+  previous_hash BLOB NOT NULL,
+  hash BLOB NOT NULL
+) STRICT;
+CREATE INDEX audit_by_actor ON audit (actor);
+CREATE INDEX audit_by_action ON audit (action);
+CREATE INDEX audit_by_target ON audit (target);
+CREATE TABLE api_tokens (
+  id TEXT PRIMARY KEY,
+  name TEXT NOT NULL,
+  hash BLOB NOT NULL UNIQUE,
+  created_at INTEGER NOT NULL
+) STRICT;
+CREATE TABLE meta (
+  key TEXT PRIMARY KEY,
+  value BLOB NOT NULL
+) STRICT;
+)sql",
+};
+
+Status done(const Result<std::int64_t>& changed) { return changed.ok() ? Status() : Status(changed.error()); }
+
+}  // namespace
+
+const Schema kControlSchema{"control plane's database", kControlStoreId, kMigrations};
+
+Status Writer::putAgent(const AgentRow& row) {
+  return done(db_.run(
+      "INSERT INTO agents (did, public_id, name, capabilities, requested_capabilities, limits, policy_id, "
+      "policy_expires_at, handshake_version, created_at, last_seen_at) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?) "
+      "ON CONFLICT (did) DO UPDATE SET public_id = excluded.public_id, name = excluded.name, "
+      "capabilities = excluded.capabilities, requested_capabilities = excluded.requested_capabilities, "
+      "limits = excluded.limits, policy_id = excluded.policy_id, policy_expires_at = excluded.policy_expires_at, "
+      "handshake_version = max(handshake_version, excluded.handshake_version), created_at = excluded.created_at, "
+      "last_seen_at = excluded.last_seen_at",
+      row.did, row.publicId, row.name, row.capabilities, row.requestedCapabilities, row.limits, row.policyId,
+      row.policyExpiresAt, row.handshakeVersion, row.createdAt, row.lastSeenAt));
+}
+
+Status Writer::deleteAgent(const Did& did) {
+  VC_TRY_ASSIGN(const std::int64_t deleted, db_.run("DELETE FROM agents WHERE did = ?", did));
+  if (deleted == 0) return Error{Errc::NotFound, "no agent has the DID " + did.value};
+  return {};
+}
+
+Status Writer::touchAgent(const Did& did, WallTime seen) {
+  VC_TRY_ASSIGN(const std::int64_t touched, db_.run("UPDATE agents SET last_seen_at = ? WHERE did = ?", seen, did));
+  if (touched == 0) return Error{Errc::NotFound, "no agent has the DID " + did.value};
+  return {};
+}
+
+Status Writer::putRegistration(const RegistrationRow& row) {
+  return done(db_.run(
+      "INSERT INTO registrations (id, did, public_id, name, requested_capabilities, address, status, reason, "
+      "handshake_version, created_at, decided_at, decided_by) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?) "
+      "ON CONFLICT (id) DO UPDATE SET did = excluded.did, public_id = excluded.public_id, name = excluded.name, "
+      "requested_capabilities = excluded.requested_capabilities, address = excluded.address, "
+      "status = excluded.status, reason = excluded.reason, handshake_version = excluded.handshake_version, "
+      "created_at = excluded.created_at, decided_at = excluded.decided_at, decided_by = excluded.decided_by",
+      row.id, row.did, row.publicId, row.name, row.requestedCapabilities, row.address, row.status, row.reason,
+      row.handshakeVersion, row.createdAt, row.decidedAt, row.decidedBy));
+}
+
+Status Writer::insertIntent(const IntentRow& row) {
+  VC_TRY_ASSIGN(const std::int64_t inserted,
+                db_.run("INSERT INTO intents (id, did, action, params, token, status, output, error, code, user_did, "
+                        "requested_by, created_at, executed_at, finished_at) "
+                        "VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?) ON CONFLICT DO NOTHING",
+                        row.id, row.did, row.action, row.params, row.token, row.status, row.output, row.error, row.code,
+                        row.userDid, row.requestedBy, row.createdAt, row.executedAt, row.finishedAt));
+  if (inserted == 0) return Error{Errc::Conflict, "an intent with the id " + row.id.value + " exists already"};
+  return {};
+}
+
+Status Writer::finishIntent(const IntentRow& row) {
+  if (row.status == "pending") return Error{Errc::InvalidArgument, "pending is no way to end an intent"};
+  VC_TRY_ASSIGN(const std::int64_t changed,
+                db_.run("UPDATE intents SET status = ?, output = ?, error = ?, code = ?, executed_at = ?, "
+                        "finished_at = ? WHERE id = ? AND status = 'pending'",
+                        row.status, row.output, row.error, row.code, row.executedAt, row.finishedAt, row.id));
+  if (changed == 1) return {};
+  VC_TRY_ASSIGN(const std::optional<IntentRow> found, findIntent(db_, row.id));
+  if (!found) return Error{Errc::NotFound, "no intent has the id " + row.id.value};
+  return Error{Errc::Conflict, "the intent " + row.id.value + " has ended already as " + found->status};
+}
+
+Status Writer::appendAudit(const AuditRow& row) {
+  VC_TRY_ASSIGN(const std::int64_t last, db_.number("SELECT max(seq) FROM audit"));
+  if (row.seq != last + 1) {
+    return Error{Errc::Conflict, "the next audit row is number " + std::to_string(last + 1) + ", not " +
+                                     std::to_string(row.seq)};
+  }
+  return done(db_.run("INSERT INTO audit (seq, at, actor, action, target, details, previous_hash, hash) "
+                      "VALUES (?, ?, ?, ?, ?, ?, ?, ?)",
+                      row.seq, row.at, row.actor, row.action, row.target, row.details, row.previousHash, row.hash));
+}
+
+Status Writer::putApiToken(const ApiTokenRow& row) {
+  return done(db_.run("INSERT INTO api_tokens (id, name, hash, created_at) VALUES (?, ?, ?, ?) "
+                      "ON CONFLICT (id) DO UPDATE SET name = excluded.name, hash = excluded.hash, "
+                      "created_at = excluded.created_at",
+                      row.id, row.name, row.hash, row.createdAt));
+}
+
+Status Writer::putMeta(const std::string& key, std::string_view value) {
+  return done(db_.run("INSERT OR REPLACE INTO meta (key, value) VALUES (?, ?)", key, toBytes(asBytes(value))));
+}
+
+}  // namespace vaultysclaw::store::sqlite

@@ -1,0 +1,27 @@
+#pragma once
+
+#include "sqlite/control_queries.hpp"
+#include "sqlite/open_file.hpp"
+
+namespace vaultysclaw::store::sqlite {
+
+extern const Schema kControlSchema;
+
+// ControlWriter on the writer's connection, within the transaction that its caller has open. Confined to the thread
+// that runs the works.
+class Writer final : public Reads<ControlWriter> {
+ public:
+  using Reads::Reads;
+
+  Status putAgent(const AgentRow& row) override;
+  Status deleteAgent(const Did& did) override;
+  Status touchAgent(const Did& did, WallTime seen) override;
+  Status putRegistration(const RegistrationRow& row) override;
+  Status insertIntent(const IntentRow& row) override;
+  Status finishIntent(const IntentRow& row) override;
+  Status appendAudit(const AuditRow& row) override;
+  Status putApiToken(const ApiTokenRow& row) override;
+  Status putMeta(const std::string& key, std::string_view value) override;
+};
+
+}  // namespace vaultysclaw::store::sqlite
