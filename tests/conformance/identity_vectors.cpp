@@ -9,7 +9,7 @@ using identity::VaultysId;
 
 VaultysId identityOf(const Json& v) {
   const Bytes entropy = hexOf(v.at("entropy_hex"));
-  return VaultysId::fromEntropy(BytesView(entropy).first<32>(), static_cast<IdType>(v.at("type_byte").get<int>()),
+  return VaultysId::fromEntropy(entropy, static_cast<IdType>(v.at("type_byte").get<int>()),
                                 static_cast<identity::IdVersion>(v.at("version").get<int>()));
 }
 

@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <array>
+#include <cmath>
 
 #include "base/msgpack.hpp"
 
@@ -117,8 +118,7 @@ std::optional<Rule> brokenRule(BytesView message, Receiver receiver, const Vault
   // A whole number written as a float breaks the canonical form, for the original reads it as an integer.
   if (timestamp == nullptr || !timestamp->asInteger()) {
     const double* d = timestamp != nullptr ? std::get_if<double>(&timestamp->data()) : nullptr;
-    return d != nullptr && *d == static_cast<double>(static_cast<std::int64_t>(*d)) ? Rule::CanonicalForm
-                                                                                    : Rule::TimestampInteger;
+    return d != nullptr && std::trunc(*d) == *d ? Rule::CanonicalForm : Rule::TimestampInteger;
   }
   const bool isInit = map.find("pk2") == nullptr;
   if (const auto rule = metadataRule(map, isInit)) return rule;

@@ -29,6 +29,8 @@
 
 namespace vaultysclaw::detail {
 
+struct ApprovalWait;
+
 // What start() has loaded.
 struct CoreSetup {
   AgentRuntimeConfig config;
@@ -64,7 +66,7 @@ class AgentCore : public std::enable_shared_from_this<AgentCore> {
   bool connected() const { return linkUp_.load(); }
   void setActiveLlm(std::string provider, std::string model);
   std::string openApproval(std::string_view toolName, const Json& args, std::optional<std::string> conversationId,
-                           std::shared_ptr<struct ApprovalWait> wait);
+                           std::shared_ptr<ApprovalWait> wait);
   ToolApprovalResponse awaitApproval(const std::shared_ptr<Call>& call, std::string_view toolName, const Json& args);
   // False when not connected. The payload is sent on the loop's next turn.
   bool sendSoon(protocol::Payload payload);
@@ -139,8 +141,7 @@ class AgentCore : public std::enable_shared_from_this<AgentCore> {
 
   // intents.cpp
   void onIntent(const protocol::Message& message, protocol::Intent& intent);
-  Status checkIntent(const protocol::Message& message, const protocol::Intent& intent,
-                     std::optional<identity::IntentToken>* token);
+  Status checkIntent(const protocol::Message& message, const protocol::Intent& intent);
   void onAccepted(std::shared_ptr<Call> call, protocol::RawJson params, const std::string& fingerprint,
                   Result<std::optional<store::SeenIntent>> seen);
   void refuseIntent(const std::string& intentId, const Error& error);
@@ -232,7 +233,7 @@ class AgentCore : public std::enable_shared_from_this<AgentCore> {
   std::size_t stateOps_ = 0;
   std::deque<std::string> unsent_;  // results that had no connection
   std::deque<Task> heldChats_;      // chunks that wait for the connection to drain
-  std::map<std::string, std::shared_ptr<struct ApprovalWait>> approvals_;
+  std::map<std::string, std::shared_ptr<ApprovalWait>> approvals_;
   std::string openHeartbeat_;  // sync id of the last heartbeat, until its pong
   bool stopping_ = false;
   std::string stopReason_;

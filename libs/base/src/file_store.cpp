@@ -66,7 +66,8 @@ Status syncDirectory(const fs::path& path) {
 class SystemFileStore final : public FileStore {
  public:
   Result<SecretBytes> readPrivate(const fs::path& path, std::size_t maxBytes) override {
-    const Descriptor file(::open(path.c_str(), O_RDONLY | O_CLOEXEC));
+    // Opening a FIFO must fail below, not wait for a writer.
+    const Descriptor file(::open(path.c_str(), O_RDONLY | O_CLOEXEC | O_NONBLOCK));
     if (file.get() < 0) {
       if (errno == ENOENT) return Error{Errc::NotFound, path.string() + " does not exist"};
       return ioError("cannot open", path);

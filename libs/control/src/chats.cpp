@@ -89,16 +89,18 @@ void Chats::onStored(const Key& key, std::uint64_t serial, ChatRequest request, 
     sent = Error{Errc::Unavailable, "agent " + key.first.value + " is not connected"};
   }
   if (!sent) {
-    chat->listening = false;
     end(key, std::nullopt);
     return reply(sent.error());
   }
-  chat->sent = true;
+  chat->sent = chat->listening = true;
   ++context_.counters.chatsStarted;
   chat->deadline = context_.ports.loop.after(context_.options.chatTimeout, [this, key] {
     end(key, std::pair(std::string(wireCode(Errc::DeadlineExceeded)), std::string("the agent did not finish its answer in time")));
   });
-  ChatHandle handle(context_.ifAlive([this, key, serial] { leave(key, serial); }));
+  ChatHandle handle([chat, &loop = context_.ports.loop] {
+    chat->listening = false;
+    loop.post([chat] { chat->events = {}; });  // a listener may be what drops the handle
+  });
   reply(ControlPlane::StartedChat{key.second, std::move(handle)});
 }
 
@@ -139,13 +141,6 @@ void Chats::end(const Key& key, std::optional<std::pair<std::string, std::string
       events.onDone();
     }
   });
-}
-
-void Chats::leave(const Key& key, std::uint64_t serial) {
-  const auto it = chats_.find(key);
-  if (it == chats_.end() || it->second->serial != serial) return;
-  it->second->listening = false;
-  it->second->events = {};
 }
 
 void Chats::agentGone(const Did& did, const Error* why) {

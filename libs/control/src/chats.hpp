@@ -27,7 +27,7 @@ class Chats {
   struct Chat {
     std::uint64_t serial = 0;
     ChatEvents events;
-    bool listening = true;
+    bool listening = false;  // from the reply until the end or until the handle goes
     bool sent = false;
     Timer deadline;
   };
@@ -37,7 +37,6 @@ class Chats {
                 const std::function<void(Result<ControlPlane::StartedChat>)>& reply);
   // Takes the conversation out and tells its listener, if there is one, on the loop's next turn.
   void end(const Key& key, std::optional<std::pair<std::string, std::string>> error);
-  void leave(const Key& key, std::uint64_t serial);
   std::size_t count(const Did& did) const;
 
   Context& context_;

@@ -11,7 +11,8 @@ class RestChat : public RestFixture {
 };
 
 TEST_F(RestChat, StreamsEventsUntilDone) {
-  auto a = chat(R"("messages":[{"role":"user","content":"a"},{"role":"assistant","content":""}],"conversationId":"c-1","thinking":true)");
+  auto a = chat(
+      R"("messages":[{"role":"user","content":"a"},{"role":"assistant","content":""}],"conversationId":"c-1","thinking":true)");
   EXPECT_EQ(a->status, 200);
   EXPECT_EQ(a->header("Content-Type"), "text/event-stream; charset=utf-8");
   EXPECT_EQ(a->header("X-Content-Type-Options"), "nosniff");
@@ -26,7 +27,8 @@ TEST_F(RestChat, StreamsEventsUntilDone) {
   events = {};
   loop.runUntilIdle();
   EXPECT_EQ(a->body,
-            "data: {\"conversationId\":\"c-1\"}\n\ndata: {\"thinking\":\"hm\"}\n\ndata: {\"chunk\":\"a\\nb\\\"\"}\n\ndata: [DONE]\n\n");
+            "data: {\"conversationId\":\"c-1\"}\n\ndata: {\"thinking\":\"hm\"}\n\ndata: "
+            "{\"chunk\":\"a\\nb\\\"\"}\n\ndata: [DONE]\n\n");
   EXPECT_TRUE(a->ended);
   EXPECT_TRUE(a->exchangeGone);
   EXPECT_EQ(loop.pendingTimers(), 0U);
@@ -90,8 +92,9 @@ TEST_F(RestChat, AClientThatGoesBeforeTheStartEndsTheConversation) {
 }
 
 TEST_F(RestChat, TakesTheOriginalsMemberNames) {
-  auto a = start(request("POST", "/api/chat",
-                         R"({"agentDid":")" + kDid.value + R"(","sessionId":"s","messages":[{"role":"user","content":"x"}]})"));
+  auto a = start(
+      request("POST", "/api/chat",
+              R"({"agentDid":")" + kDid.value + R"(","sessionId":"s","messages":[{"role":"user","content":"x"}]})"));
   EXPECT_EQ(a->status, 200);
   EXPECT_EQ(plane.chatRequest->did, kDid);
   EXPECT_EQ(plane.chatRequest->conversationId, ConversationId("s"));

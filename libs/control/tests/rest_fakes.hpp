@@ -221,7 +221,9 @@ class TokenStore final : public store::ControlStore {
       return none();
     }
     Result<std::optional<store::IntentRow>> intent(const IntentId&) override { return none(); }
-    Result<store::Listing<store::IntentRow>> intents(const store::IntentFilter&, store::Page) override { return none(); }
+    Result<store::Listing<store::IntentRow>> intents(const store::IntentFilter&, store::Page) override {
+      return none();
+    }
     Result<store::Listing<store::AuditRow>> audit(const store::AuditFilter&, store::Page) override { return none(); }
     Result<std::vector<store::AuditRow>> auditRange(std::int64_t, std::int64_t) override { return none(); }
     Result<std::optional<store::AuditRow>> lastAudit() override { return none(); }
@@ -237,7 +239,8 @@ class TokenStore final : public store::ControlStore {
 class RestFixture : public ::testing::Test {
  protected:
   RestFixture() {
-    auto made = makeRestApi({loop, workers, clock, entropy, store, nullLogger()}, plane, {.version = "9.9", .allowedHosts = {"claw.lan"}});
+    auto made = makeRestApi({loop, workers, clock, entropy, store, nullLogger()}, plane,
+                            {.version = "9.9", .allowedHosts = {"claw.lan"}});
     EXPECT_TRUE(made.ok());
     api = std::move(*made);
     AgentView agent;

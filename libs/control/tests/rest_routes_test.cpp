@@ -27,7 +27,8 @@ TEST_F(RestRoutes, MetricsAreWellFormedAndNameNobody) {
   EXPECT_EQ(a.status, 200);
   EXPECT_EQ(a.header("Content-Type"), "text/plain; version=0.0.4; charset=utf-8");
   EXPECT_NE(a.body.find("\nvaultysclaw_intents_sent_total 42\n"), std::string::npos);
-  EXPECT_NE(a.body.find("# TYPE vaultysclaw_connected_agents gauge\nvaultysclaw_connected_agents 3\n"), std::string::npos);
+  EXPECT_NE(a.body.find("# TYPE vaultysclaw_connected_agents gauge\nvaultysclaw_connected_agents 3\n"),
+            std::string::npos);
   EXPECT_EQ(a.body.find("did:"), std::string::npos);
 }
 
@@ -93,7 +94,8 @@ TEST_F(RestRoutes, PatchKeepsWhatIsAbsentAndClearsWhatIsNull) {
   EXPECT_EQ(plane.grant->limits.maxTokensPerDay, 100);
   EXPECT_EQ(plane.lastReason, "less");
 
-  const char* body = R"({"policyId":null,"resourceLimits":{"maxRequestsPerHour":5},"policyExpiresAt":"2030-01-02T03:04:05Z"})";
+  const char* body =
+      R"({"policyId":null,"resourceLimits":{"maxRequestsPerHour":5},"policyExpiresAt":"2030-01-02T03:04:05Z"})";
   EXPECT_EQ(send("PATCH", kAgentPath, body).status, 200);
   EXPECT_EQ(plane.grant->capabilities.size(), 2U);
   EXPECT_FALSE(plane.grant->policyId.has_value());
@@ -103,8 +105,9 @@ TEST_F(RestRoutes, PatchKeepsWhatIsAbsentAndClearsWhatIsNull) {
 }
 
 TEST_F(RestRoutes, PatchNamesEveryMistake) {
-  const Answer a = send("PATCH", kAgentPath,
-                        R"({"capabilities":null,"resourceLimits":{"maxTokensPerDay":-1,"perDay":3},"policyExpiresAt":"soon"})");
+  const Answer a =
+      send("PATCH", kAgentPath,
+           R"({"capabilities":null,"resourceLimits":{"maxTokensPerDay":-1,"perDay":3},"policyExpiresAt":"soon"})");
   EXPECT_EQ(a.status, 400);
   const json details = a.parsed()["details"];
   EXPECT_EQ(details.size(), 4U) << details;
@@ -117,10 +120,11 @@ TEST_F(RestRoutes, PatchNamesEveryMistake) {
 }
 
 TEST_F(RestRoutes, RunForwardsParamsByteForByteAndAnswersTheResult) {
-  plane.runResult = {IntentId("i-7"), "success", protocol::RawJson{"{ \"z\":1.50 ,\"a\":[]}"}, std::nullopt, std::nullopt,
-                     fromUnixMillis(0)};
+  plane.runResult = {IntentId("i-7"), "success",    protocol::RawJson{"{ \"z\":1.50 ,\"a\":[]}"},
+                     std::nullopt,    std::nullopt, fromUnixMillis(0)};
   const std::string params = "{ \"b\" : 1.0e2, \"a\":\"}\\\"{\\u00e9\" ,\"n\":[ 1,{}]\t}";
-  const Answer a = send("POST", kAgentPath + "/run", "{\"params\": " + params + " ,\"action\":\"echo\",\"timeoutMs\":1500}");
+  const Answer a =
+      send("POST", kAgentPath + "/run", "{\"params\": " + params + " ,\"action\":\"echo\",\"timeoutMs\":1500}");
   EXPECT_EQ(a.status, 200);
   EXPECT_EQ(plane.asked->params.text, params);
   EXPECT_EQ(plane.asked->action, "echo");
@@ -136,7 +140,8 @@ TEST_F(RestRoutes, RunForwardsParamsByteForByteAndAnswersTheResult) {
 }
 
 TEST_F(RestRoutes, RunAnswers200ForAFailedIntentAndAStatusForWhatNeverRan) {
-  plane.runResult = {IntentId("i"), "failed", std::nullopt, "Capability 'x' not granted", "policy_denied", std::nullopt};
+  plane.runResult = {IntentId("i"),   "failed",    std::nullopt, "Capability 'x' not granted",
+                     "policy_denied", std::nullopt};
   const Answer failed = send("POST", kAgentPath + "/run", R"({"action":"x"})");
   EXPECT_EQ(failed.status, 200);
   EXPECT_EQ(failed.parsed()["status"], "failed");
@@ -175,7 +180,8 @@ TEST_F(RestRoutes, RefusesBodiesThatAreNotWhatIsAsked) {
     EXPECT_TRUE(a.parsed()["details"].contains(member)) << body << " -> " << a.body;
     EXPECT_NE(a.parsed()["error"].get<std::string>().find(member), std::string::npos) << a.body;
   }
-  for (const char* body : {"{", "{\"action\":\"a\",\"action\":\"b\"}", "{\"action\":\"\xff\"}", "{} x", "\xef\xbb\xbf{}"}) {
+  for (const char* body :
+       {"{", "{\"action\":\"a\",\"action\":\"b\"}", "{\"action\":\"\xff\"}", "{} x", "\xef\xbb\xbf{}"}) {
     const Answer a = send("POST", kAgentPath + "/run", body);
     EXPECT_EQ(a.status, 400) << body;
     EXPECT_EQ(a.parsed()["code"], "malformed") << body;
@@ -198,7 +204,8 @@ TEST_F(RestRoutes, WrongMethodsAndPathsAnswerJson) {
   EXPECT_EQ(method.status, 405);
   EXPECT_EQ(method.header("Allow"), "GET, HEAD, PATCH, DELETE");
   EXPECT_EQ(method.parsed()["statusCode"], 405);
-  for (const char* path : {"/api/nothing", "/api/agents/", "/api/agents//run", "/", "/apix", "//", "/api/agents/a/b/c"}) {
+  for (const char* path :
+       {"/api/nothing", "/api/agents/", "/api/agents//run", "/", "/apix", "//", "/api/agents/a/b/c"}) {
     const Answer a = send("GET", path);
     EXPECT_EQ(a.status, 404) << path;
     EXPECT_EQ(a.parsed()["code"], "not_found");
@@ -209,7 +216,8 @@ TEST_F(RestRoutes, WrongMethodsAndPathsAnswerJson) {
 }
 
 TEST_F(RestRoutes, SendsAndBroadcastsIntents) {
-  const Answer one = send("POST", "/api/intents", R"({"did":")" + kDid.value + R"(","action":"echo","params":{"a":1}})");
+  const Answer one =
+      send("POST", "/api/intents", R"({"did":")" + kDid.value + R"(","action":"echo","params":{"a":1}})");
   EXPECT_EQ(one.status, 202);
   EXPECT_EQ(one.parsed()["intentId"], "i-1");
   EXPECT_EQ(one.parsed()["sentTo"], json::array({kDid.value}));
@@ -305,7 +313,8 @@ TEST_F(RestRoutes, OriginalPathsAnswer) {
   EXPECT_EQ(send("GET", "/api/admin/agents/" + kDid.value).parsed()["did"], kDid.value);
   EXPECT_EQ(send("POST", "/api/admin/agents/" + kDid.value + "/run", R"({"action":"echo","params":{}})").status, 200);
   EXPECT_TRUE(send("GET", "/api/admin/registrations").parsed()["registrations"].is_array());
-  EXPECT_EQ(send("POST", "/api/admin/registrations/r-1/approve", R"({"capabilities":["echo"]})").parsed()["success"], true);
+  EXPECT_EQ(send("POST", "/api/admin/registrations/r-1/approve", R"({"capabilities":["echo"]})").parsed()["success"],
+            true);
   EXPECT_EQ(send("GET", "/api/admin/governance/audit").status, 200);
   EXPECT_EQ(send("GET", "/api/admin/users").status, 404);
 }

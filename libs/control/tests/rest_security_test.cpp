@@ -5,7 +5,8 @@ namespace {
 
 class RestSecurity : public RestFixture {
  protected:
-  Answer withToken(const std::string& authorization, std::string address = "10.1.1.1", std::string path = "/api/agents") {
+  Answer withToken(const std::string& authorization, std::string address = "10.1.1.1",
+                   std::string path = "/api/agents") {
     auto r = request("GET", std::move(path));
     r.headers = {{"Host", "localhost"}};
     if (!authorization.empty()) r.headers.emplace_back("Authorization", authorization);
@@ -20,7 +21,8 @@ class RestSecurity : public RestFixture {
 };
 
 TEST_F(RestSecurity, EveryApiPathNeedsTheToken) {
-  for (const char* path : {"/api", "/api/agents", "/api/admin/agents", "/api/nothing", "/api/chat", "/api/audit/verify"}) {
+  for (const char* path :
+       {"/api", "/api/agents", "/api/admin/agents", "/api/nothing", "/api/chat", "/api/audit/verify"}) {
     const Answer a = withToken("", "10.1.1.1", path);
     EXPECT_EQ(a.status, 401) << path;
     EXPECT_EQ(a.header("WWW-Authenticate"), "Bearer realm=\"vaultysclaw\"");
@@ -50,7 +52,8 @@ TEST_F(RestSecurity, WrongTokensAreLimitedPerAddressAndTheRightOnePasses) {
 }
 
 TEST_F(RestSecurity, ManyAddressesDoNotGrowTheTable) {
-  for (int i = 0; i < 6000; ++i) withToken("Bearer wrong", "10.0." + std::to_string(i / 256) + "." + std::to_string(i % 256));
+  for (int i = 0; i < 6000; ++i)
+    withToken("Bearer wrong", "10.0." + std::to_string(i / 256) + "." + std::to_string(i % 256));
   EXPECT_EQ(withToken("Bearer wrong", "10.9.9.9").status, 429);  // the crowd beyond the table shares one count
   EXPECT_EQ(withToken("Bearer " + kToken, "10.9.9.9").status, 200);
 }
@@ -59,8 +62,8 @@ TEST_F(RestSecurity, ForeignHostNamesAreRefused) {
   for (const char* good : {"localhost", "LOCALHOST:3000", "127.0.0.1:3000", "10.0.0.5", "[::1]:3000", "claw.lan:443"}) {
     EXPECT_EQ(withHost(good), 200) << good;
   }
-  for (const char* bad : {"evil.example", "evil.example:3000", "localhost.evil.example", "127.0.0.1.evil.example", "[evil]",
-                          "1.2.3", "localhost@evil.example"}) {
+  for (const char* bad : {"evil.example", "evil.example:3000", "localhost.evil.example", "127.0.0.1.evil.example",
+                          "[evil]", "1.2.3", "localhost@evil.example"}) {
     EXPECT_EQ(withHost(bad), 421) << bad;
   }
   EXPECT_EQ(withHost(""), 400);

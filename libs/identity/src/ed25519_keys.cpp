@@ -100,7 +100,7 @@ std::shared_ptr<const KeyManager> makeEd25519FromSecrets(Key signing, Key agreem
   return std::make_shared<Ed25519Keys>(Ed25519Keys::FromSecrets{}, signing, agreement);
 }
 
-std::shared_ptr<const KeyManager> makeEd25519FromEntropy(Key entropy) {
+std::shared_ptr<const KeyManager> makeEd25519FromEntropy(BytesView entropy) {
   Sha512 seed = sha512({entropy});
   const std::span<const std::uint8_t, 64> view(seed);
   auto keys = makeEd25519FromSecrets(view.first<32>(), view.last<32>());

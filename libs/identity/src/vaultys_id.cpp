@@ -84,7 +84,7 @@ VaultysId VaultysId::generate(IdType type, Entropy& entropy, IdVersion version) 
   return fromEntropy(seed.view(), type, version);
 }
 
-VaultysId VaultysId::fromEntropy(std::span<const std::uint8_t, 32> entropy, IdType type, IdVersion version) {
+VaultysId VaultysId::fromEntropy(BytesView entropy, IdType type, IdVersion version) {
   VC_ASSERT(type <= IdType::Organization, "FIDO2 identities come from a device, not from entropy");
   return VaultysId(type, version, makeEd25519FromEntropy(entropy));
 }

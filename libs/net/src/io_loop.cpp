@@ -39,6 +39,10 @@ void run(IoLoop::Impl& impl, const std::string& name) {
   auto work = asio::make_work_guard(impl.context());
   impl.context().run();
   work.reset();
+  {
+    // Whoever stopped the context, or posted to it, has left it now.
+    std::lock_guard lock(impl.mutex);
+  }
   impl.context_.reset();
   currentLoop = nullptr;
 }
@@ -90,12 +94,12 @@ bool IoLoop::isCurrent() const {
 
 void IoLoop::runBlocking(const std::function<void()>& task) {
   VC_ASSERT(!isCurrent(), "runBlocking on the loop's own thread would wait for itself");
-  std::promise<void> done;
-  post([&] {
+  const auto done = std::make_shared<std::promise<void>>();
+  post([done, &task] {
     task();
-    done.set_value();
+    done->set_value();
   });
-  done.get_future().wait();
+  done->get_future().wait();
 }
 
 bool isLoopbackAddress(std::string_view address) {

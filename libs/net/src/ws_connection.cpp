@@ -54,7 +54,7 @@ class WsImpl : public std::enable_shared_from_this<WsImpl> {
   }
 
   SendResult send(FrameKind kind, std::string data) {
-    if (closing_ || closed_) return SendResult::Closed;
+    if (closing_ || closed_ || writeFailed_) return SendResult::Closed;
     if (data.size() > limits_.maxQueuedBytes || queued_ > limits_.maxQueuedBytes - data.size())
       return SendResult::QueueFull;
     queued_ += data.size();
@@ -97,7 +97,7 @@ class WsImpl : public std::enable_shared_from_this<WsImpl> {
   }
 
   void onRead(const error_code& ec) {
-    if (dropped_) return;
+    if (dropped_ || closed_) return;
     if (ec) return finish(reasonOf(ec));
     if (!closing_) {
       const auto bytes = in_.data();
@@ -129,6 +129,7 @@ class WsImpl : public std::enable_shared_from_this<WsImpl> {
       // The read side, if there is one, knows better why it ended: a close frame, a time-out.
       if (!callbacks_ || closing_) finish({});
       queue_.clear();
+      queued_ = 0;
       writeFailed_ = true;
       return;
     }
@@ -170,6 +171,7 @@ class WsImpl : public std::enable_shared_from_this<WsImpl> {
     closed_ = std::move(reason);
     closeTimer_.cancel();
     queue_.clear();
+    queued_ = writingNow_.data.size();
     ws_.next_layer().close();
     if (callbacks_) reportClose();
   }

@@ -7,7 +7,6 @@
 
 namespace vaultysclaw::protocol {
 namespace {
-constexpr std::size_t kFewMembers = 16;
 constexpr double kMaxInteger = 9007199254740992.0;            // 2^53, beyond it JavaScript skips numbers
 constexpr std::int64_t kMaxTimeMillis = 253'402'300'799'999;  // the end of the year 9999
 constexpr std::int64_t kMinTimeMillis = -62'167'219'200'000;  // the begin of the year 0
@@ -28,17 +27,9 @@ Fields::Fields(Reading& reading, std::optional<Node> object, std::string name)
   }
   const simdjson::dom::object members = object_->value.get_object().value_unsafe();
   for (const auto member : members) members_.push_back({member.key, member.value, members_.size()});
-  if (members_.size() > kFewMembers) {
-    std::sort(members_.begin(), members_.end(), [](const Member& a, const Member& b) { return a.key < b.key; });
-  }
 }
 
 const Fields::Member* Fields::findAny(std::string_view name) const {
-  if (members_.size() > kFewMembers) {
-    const auto at = std::lower_bound(members_.begin(), members_.end(), name,
-                                     [](const Member& m, std::string_view key) { return m.key < key; });
-    return at != members_.end() && at->key == name ? &*at : nullptr;
-  }
   for (const Member& member : members_) {
     if (member.key == name) return &member;
   }
@@ -109,7 +100,8 @@ std::vector<std::string> Fields::texts(std::string_view name) {
     fail(name, "must be an array of strings");
     return out;
   }
-  for (const auto item : member->value.get_array().value_unsafe()) {
+  const simdjson::dom::array items = member->value.get_array().value_unsafe();
+  for (const auto item : items) {
     if (!item.is_string()) {
       fail(name, "must be an array of strings");
       return out;

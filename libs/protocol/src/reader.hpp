@@ -90,7 +90,7 @@ class Fields {
   Reading& reading_;
   std::string path_;
   std::optional<Node> object_;
-  std::vector<Member> members_;  // sorted by key when there are many
+  std::vector<Member> members_;
   std::optional<std::vector<std::string_view>> valueBytes_;
 };
 

@@ -19,8 +19,8 @@ struct RestOptions {
   std::size_t maxFailedLogins = 10;          // per address and minute; then 429. A right token always passes
 };
 
-// Confined to the control plane's loop. Owned by main(); the ControlPlane must outlive it. Requests under way when it is
-// destroyed are still answered.
+// Confined to the control plane's loop. Owned by main(); the ControlPlane must outlive it. Requests under way when it
+// is destroyed are still answered.
 class RestApi {
  public:
   virtual ~RestApi() = default;

@@ -26,7 +26,9 @@ struct ApiError {
   net::Headers headers;
 };
 
-inline ApiError toApiError(const Error& error) { return {error.code, error.message, 0, {}, {}}; }
+inline ApiError toApiError(const Error& error) {
+  return {error.code, error.message, 0, {}, {}};
+}
 ApiError invalidRequest(std::vector<Problem> problems);
 net::HttpResponse errorResponse(const ApiError& error, WallTime now);
 net::HttpResponse jsonResponse(int status, std::string body);

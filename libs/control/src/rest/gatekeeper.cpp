@@ -21,9 +21,11 @@ std::string lower(std::string_view text) {
 bool isIpAddress(std::string_view host) {
   if (host.size() > 2 && host.front() == '[' && host.back() == ']') {
     host = host.substr(1, host.size() - 2);
-    return host.find_first_not_of("0123456789abcdef:.") == std::string_view::npos && host.find(':') != std::string_view::npos;
+    return host.find_first_not_of("0123456789abcdef:.") == std::string_view::npos &&
+           host.find(':') != std::string_view::npos;
   }
-  return std::count(host.begin(), host.end(), '.') == 3 && host.find_first_not_of("0123456789.") == std::string_view::npos;
+  return std::count(host.begin(), host.end(), '.') == 3 &&
+         host.find_first_not_of("0123456789.") == std::string_view::npos;
 }
 
 std::string_view withoutPort(std::string_view host) {
@@ -53,7 +55,9 @@ std::optional<ApiError> Gatekeeper::checkHost(const net::HttpRequest& request) c
   return ApiError{Errc::PolicyDenied,
                   "this control plane does not answer for the host name '" + printable(host, 100) +
                       "': use its IP address or localhost, or start it with --allow-host NAME",
-                  421, {}, {}};
+                  421,
+                  {},
+                  {}};
 }
 
 Gatekeeper::Failures& Gatekeeper::failuresOf(const std::string& address, SteadyTime now) {
@@ -88,7 +92,10 @@ std::optional<ApiError> Gatekeeper::checkToken(const net::HttpRequest& request) 
   const SteadyTime now = clock_.steady();
   Failures& failures = failuresOf(request.peer.address, now);
   if (failures.count >= options_.maxFailed) {
-    return ApiError{Errc::Busy, "too many requests with a wrong token from this address: wait a minute", 0, {},
+    return ApiError{Errc::Busy,
+                    "too many requests with a wrong token from this address: wait a minute",
+                    0,
+                    {},
                     {{"Retry-After", "60"}}};
   }
   if (++failures.count == 1) log_.warn("rest", "wrong API token from " + printable(request.peer.address, 64));

@@ -3,7 +3,9 @@
 namespace vaultysclaw::control::rest {
 namespace {
 
-bool isSpace(char c) { return c == ' ' || c == '\t' || c == '\n' || c == '\r'; }
+bool isSpace(char c) {
+  return c == ' ' || c == '\t' || c == '\n' || c == '\r';
+}
 
 // Walks valid JSON. Every step checks the end, so that text which is not valid is cut short and never overread.
 class Scanner {

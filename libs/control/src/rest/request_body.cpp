@@ -15,7 +15,9 @@ using nlohmann::json;
 
 constexpr std::size_t kMaxProblems = 16;  // an answer stays readable whatever was sent
 
-json parseValue(std::string_view raw) { return json::parse(raw.begin(), raw.end(), nullptr, false); }
+json parseValue(std::string_view raw) {
+  return json::parse(raw.begin(), raw.end(), nullptr, false);
+}
 
 // Between the quotes, escapes and all, to the name itself.
 std::string unescapeName(std::string_view inside) {
@@ -66,7 +68,9 @@ Body::Member* Body::present(std::string_view name) {
   return member != nullptr && member->raw != "null" ? member : nullptr;
 }
 
-bool Body::has(std::string_view name) const { return members_.find(name) != members_.end(); }
+bool Body::has(std::string_view name) const {
+  return members_.find(name) != members_.end();
+}
 
 bool Body::isNull(std::string_view name) const {
   const auto it = members_.find(name);
@@ -107,8 +111,8 @@ std::optional<std::int64_t> Body::integer(std::string_view name, std::int64_t mi
   Member* member = present(name);
   if (member == nullptr) return std::nullopt;
   const json value = parseValue(member->raw);
-  const bool fits = value.is_number_integer() &&
-                    (!value.is_number_unsigned() || value.get<std::uint64_t>() <= static_cast<std::uint64_t>(INT64_MAX));
+  const bool fits = value.is_number_integer() && (!value.is_number_unsigned() ||
+                                                  value.get<std::uint64_t>() <= static_cast<std::uint64_t>(INT64_MAX));
   if (!fits || value.get<std::int64_t>() < min || value.get<std::int64_t>() > max) {
     problem(name, wantedRange(min, max));
     return std::nullopt;
@@ -125,7 +129,8 @@ std::optional<bool> Body::flag(std::string_view name) {
   return std::nullopt;
 }
 
-std::optional<std::vector<std::string>> Body::textList(std::string_view name, std::size_t maxItems, std::size_t maxBytes) {
+std::optional<std::vector<std::string>> Body::textList(std::string_view name, std::size_t maxItems,
+                                                       std::size_t maxBytes) {
   Member* member = present(name);
   if (member == nullptr) return std::nullopt;
   const json value = parseValue(member->raw);
@@ -178,8 +183,8 @@ std::optional<std::vector<Body>> Body::objects(std::string_view name, std::size_
   if (member == nullptr) return std::nullopt;
   std::vector<Body> out;
   const auto elements = splitArray(member->raw);
-  const bool right = member->raw.front() == '[' && std::all_of(elements.begin(), elements.end(),
-                                                               [](std::string_view e) { return e.front() == '{'; });
+  const bool right = member->raw.front() == '[' &&
+                     std::all_of(elements.begin(), elements.end(), [](std::string_view e) { return e.front() == '{'; });
   if (!right) {
     problem(name, "must be a list of JSON objects");
     return std::nullopt;

@@ -68,7 +68,9 @@ class Query {
   std::optional<std::int64_t> integer(std::string_view name, std::int64_t min, std::int64_t max);
   // limit (1 to 500, default 50) and offset; or, as the original has it, page and pageSize.
   store::Page page();
-  void problem(std::string_view name, std::string reason) { problems_.push_back({std::string(name), std::move(reason)}); }
+  void problem(std::string_view name, std::string reason) {
+    problems_.push_back({std::string(name), std::move(reason)});
+  }
   std::optional<ApiError> finish();
 
  private:

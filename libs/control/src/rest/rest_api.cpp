@@ -44,7 +44,8 @@ std::optional<std::string> fromOriginal(std::string_view path) {
   if (path == "/api/public/health") return "/health";
   if (!under(path, kAdmin)) return std::nullopt;
   const std::string_view rest = path.substr(kAdmin.size());
-  if (under(rest, "/agents") || under(rest, "/registrations") || under(rest, "/intents")) return "/api" + std::string(rest);
+  if (under(rest, "/agents") || under(rest, "/registrations") || under(rest, "/intents"))
+    return "/api" + std::string(rest);
   if (rest == "/governance/audit") return "/api/audit";
   return std::nullopt;
 }
@@ -67,13 +68,15 @@ const std::vector<Core::Route>& Core::routes() {
       {"POST", "/api/registrations/:id/approve", &Core::approve,
        "Lets an agent in: {capabilities, resourceLimits, policyId, policyExpiresAt}"},
       {"POST", "/api/registrations/:id/reject", &Core::reject, "Keeps an agent out: {reason}"},
-      {"POST", "/api/intents", &Core::sendIntent, "Sends an intent and does not wait: {did, action, params, timeoutMs}"},
+      {"POST", "/api/intents", &Core::sendIntent,
+       "Sends an intent and does not wait: {did, action, params, timeoutMs}"},
       {"POST", "/api/intents/broadcast", &Core::broadcastIntent,
        "Sends to every connected agent that is granted the action: {action, params, timeoutMs}"},
       {"GET", "/api/intents", &Core::listIntents, "Intents: ?did, status, limit, offset"},
       {"GET", "/api/intents/:id", &Core::getIntent, "One intent with its signed token"},
       {"POST", "/api/chat", &Core::chat,
-       "Talks to an agent, answered as server-sent events: {did, message or messages, conversationId, stream, thinking}"},
+       "Talks to an agent, answered as server-sent events: {did, message or messages, conversationId, stream, "
+       "thinking}"},
       {"GET", "/api/audit", &Core::listAudit, "What was done: ?actor, action, target, limit, offset"},
       {"GET", "/api/audit/verify", &Core::verifyAudit, "Checks the audit's hash chain"},
   };
@@ -117,7 +120,8 @@ void Core::dispatch(Call call, std::string path) {
     if (route.method == "GET") allowed += ", HEAD";
   }
   if (!allowed.empty()) {
-    return fail(call, ApiError{Errc::Unsupported, "this path answers " + allowed + " only", 405, {}, {{"Allow", allowed}}});
+    return fail(call,
+                ApiError{Errc::Unsupported, "this path answers " + allowed + " only", 405, {}, {{"Allow", allowed}}});
   }
   fail(call, ApiError{Errc::NotFound, "there is no such path: GET /api lists the routes", 0, {}, {}});
 }
@@ -135,9 +139,13 @@ void Core::respond(const Call& call, net::HttpResponse response) const {
   call.exchange->respond(std::move(response));
 }
 
-void Core::respondJson(const Call& call, JsonWriter& w, int status) const { respond(call, jsonResponse(status, w.take())); }
+void Core::respondJson(const Call& call, JsonWriter& w, int status) const {
+  respond(call, jsonResponse(status, w.take()));
+}
 
-void Core::fail(const Call& call, const ApiError& error) const { respond(call, errorResponse(error, ports_.clock.now())); }
+void Core::fail(const Call& call, const ApiError& error) const {
+  respond(call, errorResponse(error, ports_.clock.now()));
+}
 
 std::optional<Body> Core::body(const Call& call) const {
   auto parsed = Body::parse(call.request());
@@ -151,8 +159,9 @@ std::optional<Body> Core::body(const Call& call) const {
 std::optional<Did> Core::didOf(const Call& call) const {
   const std::string& text = call.params.front();
   if (isValidDid(text)) return Did(text);
-  fail(call, Error{Errc::NotFound, "'" + printable(text, 100) +
-                                       "' is not a DID (did:vaultys: and 40 hex digits): GET /api/agents lists the agents"});
+  fail(call,
+       Error{Errc::NotFound, "'" + printable(text, 100) +
+                                 "' is not a DID (did:vaultys: and 40 hex digits): GET /api/agents lists the agents"});
   return std::nullopt;
 }
 
@@ -171,7 +180,8 @@ std::optional<protocol::ResourceLimits> readLimits(Body& body, std::string_view 
 std::optional<std::vector<std::string>> readCapabilities(Body& body, std::string_view name) {
   auto list = body.textList(name, 64, 64);
   if (!list) return std::nullopt;
-  if (auto checked = protocol::checkCapabilities(*list); !checked) body.problem(name, "are not valid: " + checked.error().message);
+  if (auto checked = protocol::checkCapabilities(*list); !checked)
+    body.problem(name, "are not valid: " + checked.error().message);
   return list;
 }
 

@@ -5,7 +5,9 @@
 namespace vaultysclaw::control::rest {
 namespace {
 
-char lowerAscii(char c) { return c >= 'A' && c <= 'Z' ? static_cast<char>(c - 'A' + 'a') : c; }
+char lowerAscii(char c) {
+  return c >= 'A' && c <= 'Z' ? static_cast<char>(c - 'A' + 'a') : c;
+}
 
 bool containsIgnoringCase(std::string_view text, std::string_view part) {
   const auto same = [](char a, char b) { return lowerAscii(a) == lowerAscii(b); };
@@ -28,7 +30,8 @@ void Core::listAgents(Call call) {
     const bool connected = agent.status == AgentStatus::Connected;
     return (status && (*status == "connected") != connected) || (online && (*online == "true") != connected) ||
            (name && agent.row.name != *name) ||
-           (search && !containsIgnoringCase(agent.row.name, *search) && !containsIgnoringCase(agent.row.did.value, *search));
+           (search && !containsIgnoringCase(agent.row.name, *search) &&
+            !containsIgnoringCase(agent.row.did.value, *search));
   });
   const auto total = static_cast<std::int64_t>(agents.size());
   const auto from = static_cast<std::size_t>(std::min(page.offset, total));
@@ -146,24 +149,23 @@ void Core::listRegistrations(Call call) {
   auto status = q.oneOf("status", {"pending", "approved", "rejected", "expired"});
   const store::Page page = q.page();
   if (auto bad = q.finish()) return fail(call, *bad);
-  plane_.registrations(
-      std::move(status), page,
-      [self = shared_from_this(), call, page](Result<store::Listing<store::RegistrationRow>> reply) {
-        if (!reply) return self->fail(call, reply.error());
-        JsonWriter w;
-        w.beginObject();
-        // The original's clients look for the list under this name.
-        for (const char* name : {"items", "registrations"}) {
-          if (name == std::string_view("registrations") && !call.original) continue;
-          w.key(name).beginArray();
-          for (const store::RegistrationRow& row : reply->items) writeRegistration(w, row);
-          w.endArray();
-        }
-        if (call.original) w.key("availableCapabilities").beginArray().endArray();
-        writePagination(w, reply->total, page, reply->items.size());
-        w.endObject();
-        self->respondJson(call, w);
-      });
+  plane_.registrations(std::move(status), page,
+                       [self = shared_from_this(), call, page](Result<store::Listing<store::RegistrationRow>> reply) {
+                         if (!reply) return self->fail(call, reply.error());
+                         JsonWriter w;
+                         w.beginObject();
+                         // The original's clients look for the list under this name.
+                         for (const char* name : {"items", "registrations"}) {
+                           if (name == std::string_view("registrations") && !call.original) continue;
+                           w.key(name).beginArray();
+                           for (const store::RegistrationRow& row : reply->items) writeRegistration(w, row);
+                           w.endArray();
+                         }
+                         if (call.original) w.key("availableCapabilities").beginArray().endArray();
+                         writePagination(w, reply->total, page, reply->items.size());
+                         w.endObject();
+                         self->respondJson(call, w);
+                       });
 }
 
 void Core::approve(Call call) {

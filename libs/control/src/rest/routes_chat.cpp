@@ -6,10 +6,12 @@ namespace {
 constexpr std::size_t kMaxMessages = 1000;
 constexpr std::size_t kMaxContentBytes = std::size_t{1} << 20;
 
-std::string event(JsonWriter& w) { return "data: " + w.take() + "\n\n"; }
+std::string event(JsonWriter& w) {
+  return "data: " + w.take() + "\n\n";
+}
 
-// One answer as server-sent events. Kept alive by the conversation's callbacks; it ends the conversation when the client
-// goes. Confined to the loop.
+// One answer as server-sent events. Kept alive by the conversation's callbacks; it ends the conversation when the
+// client goes. Confined to the loop.
 class EventStream : public std::enable_shared_from_this<EventStream> {
  public:
   EventStream(std::shared_ptr<net::HttpExchange> exchange, Executor& loop, Duration keepAlive)

@@ -40,20 +40,21 @@ void Core::broadcastIntent(Call call) {
   readWork(*body, request);
   if (auto bad = body->finish()) return fail(call, *bad);
   const std::string action = request.action;
-  plane_.broadcast(std::move(request), [self = shared_from_this(), call, action](Result<std::vector<SentIntent>> reply) {
-    if (!reply) return self->fail(call, reply.error());
-    JsonWriter w;
-    w.beginObject();
-    w.member("action", action);
-    w.key("intents").beginArray();
-    for (const SentIntent& intent : *reply) {
-      w.beginObject().member("intentId", intent.intentId.value).member("did", intent.did.value).endObject();
-    }
-    w.endArray();
-    writeSent(w, *reply);
-    w.endObject();
-    self->respondJson(call, w, 202);
-  });
+  plane_.broadcast(
+      std::move(request), [self = shared_from_this(), call, action](Result<std::vector<SentIntent>> reply) {
+        if (!reply) return self->fail(call, reply.error());
+        JsonWriter w;
+        w.beginObject();
+        w.member("action", action);
+        w.key("intents").beginArray();
+        for (const SentIntent& intent : *reply) {
+          w.beginObject().member("intentId", intent.intentId.value).member("did", intent.did.value).endObject();
+        }
+        w.endArray();
+        writeSent(w, *reply);
+        w.endObject();
+        self->respondJson(call, w, 202);
+      });
 }
 
 void Core::listIntents(Call call) {
@@ -81,12 +82,13 @@ void Core::listIntents(Call call) {
 }
 
 void Core::getIntent(Call call) {
-  plane_.intent(IntentId(call.params.front()), [self = shared_from_this(), call](Result<ControlPlane::IntentView> reply) {
-    if (!reply) return self->fail(call, reply.error());
-    JsonWriter w;
-    writeIntent(w, *reply, Detail::Full);
-    self->respondJson(call, w);
-  });
+  plane_.intent(IntentId(call.params.front()),
+                [self = shared_from_this(), call](Result<ControlPlane::IntentView> reply) {
+                  if (!reply) return self->fail(call, reply.error());
+                  JsonWriter w;
+                  writeIntent(w, *reply, Detail::Full);
+                  self->respondJson(call, w);
+                });
 }
 
 }  // namespace vaultysclaw::control::rest

@@ -3,7 +3,9 @@
 namespace vaultysclaw::control::rest {
 namespace {
 
-double secondsSince(SteadyTime start, SteadyTime now) { return std::chrono::duration<double>(now - start).count(); }
+double secondsSince(SteadyTime start, SteadyTime now) {
+  return std::chrono::duration<double>(now - start).count();
+}
 
 }  // namespace
 

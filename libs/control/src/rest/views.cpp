@@ -170,7 +170,8 @@ protocol::ResourceLimits limitsFrom(const std::string& text) {
   };
   limits.maxTokensPerDay = number("maxTokensPerDay");
   limits.maxRequestsPerHour = number("maxRequestsPerHour");
-  if (const auto it = value.find("allowedDomains"); it != value.end()) limits.allowedDomains = capabilitiesFrom(it->dump());
+  if (const auto it = value.find("allowedDomains"); it != value.end())
+    limits.allowedDomains = capabilitiesFrom(it->dump());
   return limits;
 }
 

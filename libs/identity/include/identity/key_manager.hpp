@@ -38,7 +38,7 @@ class KeyManager {
   virtual Bytes secretHash(BytesView data) const = 0;
 };
 
-std::shared_ptr<const KeyManager> makeEd25519FromEntropy(std::span<const std::uint8_t, 32> entropy);
+std::shared_ptr<const KeyManager> makeEd25519FromEntropy(BytesView entropy);
 std::shared_ptr<const KeyManager> makeEd25519FromSecrets(std::span<const std::uint8_t, 32> signing,
                                                          std::span<const std::uint8_t, 32> agreement);
 // InvalidArgument for keys that are not points of the prime-order group: such a "key" can have signatures that verify

@@ -25,7 +25,8 @@ class KeyManager;  // key_manager.hpp: one per algorithm; Ed25519 for now
 class VaultysId {
  public:
   static VaultysId generate(IdType type, Entropy& entropy, IdVersion version = IdVersion::V1);
-  static VaultysId fromEntropy(std::span<const std::uint8_t, 32> entropy, IdType type, IdVersion version = IdVersion::V1);
+  // `entropy`: 32 bytes in all that is new; other lengths exist among old identities.
+  static VaultysId fromEntropy(BytesView entropy, IdType type, IdVersion version = IdVersion::V1);
   // From the type byte and MessagePack secret, or its base64. Malformed; Unsupported for other algorithms.
   static Result<VaultysId> fromSecret(BytesView secret);
   static Result<VaultysId> fromSecretBase64(std::string_view secret);

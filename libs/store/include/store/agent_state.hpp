@@ -1,5 +1,6 @@
 // What an agent must remember across restarts: counters, seen intents, delegations, the control plane's key.
-// One SQLite file beside the identity file (mode 0600).
+// One SQLite file beside the identity file (mode 0600), and `<file>.lock`, which tells a second process that it is
+// held.
 #pragma once
 
 #include <filesystem>
@@ -15,18 +16,18 @@
 namespace vaultysclaw::store {
 
 struct SeenIntent {
-  std::string controlPlaneDid;
-  std::string intentId;
-  std::string fingerprint;  // of what the intent asks for: action, user and params; tells a resend from a reuse
+  std::string controlPlaneDid{};
+  std::string intentId{};
+  std::string fingerprint{};  // of what the intent asks for: action, user and params; tells a resend from a reuse
   enum class State : std::uint8_t { Running = 0, Finished = 1, Interrupted = 2 };
   State state = State::Running;
-  std::string result;  // the encoded result payload, once finished
+  std::string result{};  // the encoded result payload, once finished
   WallTime acceptedAt{};
 };
 
 struct StoredDelegation {
-  std::string id;
-  std::string certificate;
+  std::string id{};
+  std::string certificate{};
 };
 
 struct StoredUsage {
@@ -46,16 +47,19 @@ class AgentState {
 
   // Inserts as Running if (control plane, id) is new and returns nothing; else returns what is stored.
   virtual Result<std::optional<SeenIntent>> acceptIntent(const SeenIntent& intent) = 0;
-  virtual Status finishIntent(const std::string& controlPlaneDid, const std::string& intentId, std::string_view result) = 0;
+  // Running becomes Finished. Conflict when it has ended already (the first answer counts), NotFound when unknown.
+  virtual Status finishIntent(const std::string& controlPlaneDid, const std::string& intentId,
+                              std::string_view result) = 0;
   // At start: what was running when the process ended becomes Interrupted; returns those.
   virtual Result<std::vector<SeenIntent>> interruptRunning() = 0;
   // Forgets finished and interrupted intents accepted before `before`.
   virtual Status forgetIntents(WallTime before) = 0;
 
-  virtual Result<StoredUsage> usage() = 0;
+  virtual Result<StoredUsage> usage() = 0;  // all zero before the first saveUsage
   virtual Status saveUsage(const StoredUsage& usage) = 0;
 
   virtual Result<std::vector<StoredDelegation>> delegations() = 0;
+  // Keeps the order given.
   virtual Status replaceDelegations(const std::vector<StoredDelegation>& all) = 0;
 
   // Small values by name (the last certificate's grant, the control plane's id).
@@ -63,7 +67,8 @@ class AgentState {
   virtual Status put(const std::string& key, std::string_view value) = 0;
 };
 
-// Opens or creates. Errors: Io, Malformed (not our file, or a newer schema), Conflict (held by another process).
+// Opens or creates; the directory must exist. A file that is not ours or too new is left as it is. Errors: Io, Conflict
+// (held by another process), Malformed (not an agent's state, or damaged), Unsupported (a newer schema).
 Result<std::unique_ptr<AgentState>> openAgentState(const std::filesystem::path& path);
 
 }  // namespace vaultysclaw::store

@@ -49,10 +49,16 @@ CREATE TABLE small_values (
 
 constexpr sqlite::Schema kSchema{"agent state", sqlite::kAgentStateId, kMigrations};
 
-Bytes blobOf(std::string_view text) { return toBytes(asBytes(text)); }
-std::string textOf(const Bytes& blob) { return std::string(asText(blob)); }
+Bytes blobOf(std::string_view text) {
+  return toBytes(asBytes(text));
+}
+std::string textOf(const Bytes& blob) {
+  return std::string(asText(blob));
+}
 
-constexpr int stateNumber(SeenIntent::State state) { return static_cast<int>(state); }
+constexpr int stateNumber(SeenIntent::State state) {
+  return static_cast<int>(state);
+}
 
 Result<SeenIntent> readIntent(Statement& row) {
   SeenIntent intent{.controlPlaneDid = row.text(),
@@ -76,15 +82,17 @@ class SqliteAgentState final : public AgentState {
 
   Result<std::optional<SeenIntent>> acceptIntent(const SeenIntent& intent) override {
     std::lock_guard lock(mutex_);
-    VC_TRY_ASSIGN(const std::int64_t inserted,
-                  db().run("INSERT INTO intents (control_plane_did, intent_id, fingerprint, state, result, accepted_at) "
-                           "VALUES (?, ?, ?, 0, x'', ?) ON CONFLICT DO NOTHING",
-                           intent.controlPlaneDid, intent.intentId, intent.fingerprint, intent.acceptedAt));
+    VC_TRY_ASSIGN(
+        const std::int64_t inserted,
+        db().run("INSERT INTO intents (control_plane_did, intent_id, fingerprint, state, result, accepted_at) "
+                 "VALUES (?, ?, ?, 0, x'', ?) ON CONFLICT DO NOTHING",
+                 intent.controlPlaneDid, intent.intentId, intent.fingerprint, intent.acceptedAt));
     if (inserted == 1) return std::optional<SeenIntent>();
-    VC_TRY_ASSIGN(Statement found,
-                  db().query("SELECT control_plane_did, intent_id, fingerprint, result, accepted_at, state FROM intents "
-                             "WHERE control_plane_did = ? AND intent_id = ?",
-                             intent.controlPlaneDid, intent.intentId));
+    VC_TRY_ASSIGN(
+        Statement found,
+        db().query("SELECT control_plane_did, intent_id, fingerprint, result, accepted_at, state FROM intents "
+                   "WHERE control_plane_did = ? AND intent_id = ?",
+                   intent.controlPlaneDid, intent.intentId));
     VC_TRY_ASSIGN(const bool row, found.step());
     if (!row) return Error{Errc::Internal, "an intent that exists cannot be read"};
     VC_TRY_ASSIGN(SeenIntent seen, readIntent(found));
@@ -94,10 +102,9 @@ class SqliteAgentState final : public AgentState {
   Status finishIntent(const std::string& controlPlaneDid, const std::string& intentId,
                       std::string_view result) override {
     std::lock_guard lock(mutex_);
-    VC_TRY_ASSIGN(const std::int64_t changed,
-                  db().run("UPDATE intents SET state = 1, result = ? "
-                           "WHERE control_plane_did = ? AND intent_id = ? AND state = 0",
-                           blobOf(result), controlPlaneDid, intentId));
+    VC_TRY_ASSIGN(const std::int64_t changed, db().run("UPDATE intents SET state = 1, result = ? "
+                                                       "WHERE control_plane_did = ? AND intent_id = ? AND state = 0",
+                                                       blobOf(result), controlPlaneDid, intentId));
     if (changed == 1) return {};
     VC_TRY_ASSIGN(Statement found, db().query("SELECT 1 FROM intents WHERE control_plane_did = ? AND intent_id = ?",
                                               controlPlaneDid, intentId));
@@ -111,8 +118,9 @@ class SqliteAgentState final : public AgentState {
     std::vector<SeenIntent> interrupted;
     const auto body = [&]() -> Status {
       {
-        VC_TRY_ASSIGN(Statement rows, db().query("SELECT control_plane_did, intent_id, fingerprint, result, accepted_at, "
-                                                 "2 FROM intents WHERE state = 0 ORDER BY accepted_at, rowid"));
+        VC_TRY_ASSIGN(Statement rows,
+                      db().query("SELECT control_plane_did, intent_id, fingerprint, result, accepted_at, "
+                                 "2 FROM intents WHERE state = 0 ORDER BY accepted_at, rowid"));
         for (;;) {
           VC_TRY_ASSIGN(const bool row, rows.step());
           if (!row) break;
@@ -154,11 +162,12 @@ class SqliteAgentState final : public AgentState {
 
   Status saveUsage(const StoredUsage& u) override {
     std::lock_guard lock(mutex_);
-    VC_TRY(db().run("INSERT OR REPLACE INTO usage (id, utc_day, prompt_today, completion_today, prompt_total, "
-                    "completion_total, prompt_unsynced, completion_unsynced, requests_this_hour, hour_window_start) "
-                    "VALUES (1, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
-                    u.utcDay, u.promptToday, u.completionToday, u.promptTotal, u.completionTotal, u.promptUnsynced,
-                    u.completionUnsynced, u.requestsThisHour, u.hourWindowStart));
+    VC_TRY(
+        db().run("INSERT OR REPLACE INTO usage (id, utc_day, prompt_today, completion_today, prompt_total, "
+                 "completion_total, prompt_unsynced, completion_unsynced, requests_this_hour, hour_window_start) "
+                 "VALUES (1, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
+                 u.utcDay, u.promptToday, u.completionToday, u.promptTotal, u.completionTotal, u.promptUnsynced,
+                 u.completionUnsynced, u.requestsThisHour, u.hourWindowStart));
     return {};
   }
 

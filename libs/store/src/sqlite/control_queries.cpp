@@ -4,8 +4,8 @@ namespace vaultysclaw::store::sqlite {
 namespace {
 
 // Each list of columns stands beside the function that reads it, in the same order.
-#define VC_AGENT_COLUMNS                                                                                   \
-  "did, public_id, name, capabilities, requested_capabilities, limits, policy_id, policy_expires_at, "     \
+#define VC_AGENT_COLUMNS                                                                               \
+  "did, public_id, name, capabilities, requested_capabilities, limits, policy_id, policy_expires_at, " \
   "handshake_version, created_at, last_seen_at"
 AgentRow readAgent(Statement& row) {
   return {.did = Did(row.text()),
@@ -21,7 +21,7 @@ AgentRow readAgent(Statement& row) {
           .lastSeenAt = row.optionalTime()};
 }
 
-#define VC_REGISTRATION_COLUMNS                                                                     \
+#define VC_REGISTRATION_COLUMNS                                                                    \
   "id, did, public_id, name, requested_capabilities, address, status, reason, handshake_version, " \
   "created_at, decided_at, decided_by"
 RegistrationRow readRegistration(Statement& row) {
@@ -39,8 +39,8 @@ RegistrationRow readRegistration(Statement& row) {
           .decidedBy = row.text()};
 }
 
-#define VC_INTENT_COLUMNS                                                                                   \
-  "id, did, action, params, token, status, output, error, code, user_did, requested_by, created_at, "       \
+#define VC_INTENT_COLUMNS                                                                             \
+  "id, did, action, params, token, status, output, error, code, user_did, requested_by, created_at, " \
   "executed_at, finished_at"
 IntentRow readIntent(Statement& row) {
   return {.id = IntentId(row.text()),
@@ -118,7 +118,7 @@ class Where {
   std::string text_;
 };
 
-// Binds the values that are present, in order, then `last`.
+// Calls `call` with the values that are present, in order.
 template <class Call>
 auto withPresent(Call&& call) {
   return call();
@@ -177,8 +177,10 @@ Result<std::optional<IntentRow>> findIntent(Database& db, const IntentId& id) {
 }
 
 Result<Listing<IntentRow>> listIntents(Database& db, const IntentFilter& filter, Page page) {
+  // The plus keeps SQLite from walking every agent's intents of that status when one agent's would do.
+  const char* status = filter.did ? "+status" : "status";
   return list(db, VC_INTENT_COLUMNS, "intents", "created_at DESC, rowid DESC",
-              Where().equal("did", filter.did).equal("status", filter.status), page, readIntent, filter.did,
+              Where().equal("did", filter.did).equal(status, filter.status), page, readIntent, filter.did,
               filter.status);
 }
 

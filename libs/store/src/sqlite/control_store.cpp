@@ -125,8 +125,10 @@ class ReaderPool {
   // A connection that cannot leave its transaction would show an ever older snapshot: it is closed.
   void giveBack(std::unique_ptr<Database> db) {
     std::lock_guard lock(mutex_);
-    if (db != nullptr && !db->inTransaction()) idle_.push_back(std::move(db));
-    else --open_;
+    if (db != nullptr && !db->inTransaction())
+      idle_.push_back(std::move(db));
+    else
+      --open_;
     released_.notify_one();
   }
 
@@ -160,8 +162,10 @@ class SqliteControlStore final : public ControlStore {
       if (queue_.size() >= kMaxWaiting) return false;
       queue_.push_back({std::move(work), std::move(done), {}});
     }
-    if (thread_.joinable()) wake_.notify_all();
-    else drainHere();
+    if (thread_.joinable())
+      wake_.notify_all();
+    else
+      drainHere();
     return true;
   }
 
@@ -227,7 +231,8 @@ class SqliteControlStore final : public ControlStore {
     drainer_ = {};
   }
 
-  // In this order: the readers close, then the writer, whose closing moves the log into the database, then the lock goes.
+  // In this order: the readers close, then the writer, whose closing moves the log into the database, then the lock
+  // goes.
   sqlite::FileLock lock_;
   Committer committer_;  // used by the drainer alone
   ReaderPool readers_;

@@ -80,7 +80,9 @@ CREATE TABLE meta (
 )sql",
 };
 
-Status done(const Result<std::int64_t>& changed) { return changed.ok() ? Status() : Status(changed.error()); }
+Status done(const Result<std::int64_t>& changed) {
+  return changed.ok() ? Status() : Status(changed.error());
+}
 
 }  // namespace
 
@@ -149,19 +151,21 @@ Status Writer::finishIntent(const IntentRow& row) {
 Status Writer::appendAudit(const AuditRow& row) {
   VC_TRY_ASSIGN(const std::int64_t last, db_.number("SELECT max(seq) FROM audit"));
   if (row.seq != last + 1) {
-    return Error{Errc::Conflict, "the next audit row is number " + std::to_string(last + 1) + ", not " +
-                                     std::to_string(row.seq)};
+    return Error{Errc::Conflict,
+                 "the next audit row is number " + std::to_string(last + 1) + ", not " + std::to_string(row.seq)};
   }
-  return done(db_.run("INSERT INTO audit (seq, at, actor, action, target, details, previous_hash, hash) "
-                      "VALUES (?, ?, ?, ?, ?, ?, ?, ?)",
-                      row.seq, row.at, row.actor, row.action, row.target, row.details, row.previousHash, row.hash));
+  return done(
+      db_.run("INSERT INTO audit (seq, at, actor, action, target, details, previous_hash, hash) "
+              "VALUES (?, ?, ?, ?, ?, ?, ?, ?)",
+              row.seq, row.at, row.actor, row.action, row.target, row.details, row.previousHash, row.hash));
 }
 
 Status Writer::putApiToken(const ApiTokenRow& row) {
-  return done(db_.run("INSERT INTO api_tokens (id, name, hash, created_at) VALUES (?, ?, ?, ?) "
-                      "ON CONFLICT (id) DO UPDATE SET name = excluded.name, hash = excluded.hash, "
-                      "created_at = excluded.created_at",
-                      row.id, row.name, row.hash, row.createdAt));
+  return done(
+      db_.run("INSERT INTO api_tokens (id, name, hash, created_at) VALUES (?, ?, ?, ?) "
+              "ON CONFLICT (id) DO UPDATE SET name = excluded.name, hash = excluded.hash, "
+              "created_at = excluded.created_at",
+              row.id, row.name, row.hash, row.createdAt));
 }
 
 Status Writer::putMeta(const std::string& key, std::string_view value) {

@@ -60,7 +60,9 @@ Statement::~Statement() {
   sqlite3_clear_bindings(stmt_);
 }
 
-Status Statement::check(int rc) { return rc == SQLITE_OK ? Status() : Status(db_->error(rc)); }
+Status Statement::check(int rc) {
+  return rc == SQLITE_OK ? Status() : Status(db_->error(rc));
+}
 
 Result<bool> Statement::step() {
   column_ = 0;
@@ -79,10 +81,16 @@ Status Statement::bindOne(int at, const Bytes& value) {
   if (value.empty()) return check(sqlite3_bind_zeroblob(stmt_, at, 0));
   return check(sqlite3_bind_blob64(stmt_, at, value.data(), value.size(), SQLITE_TRANSIENT));
 }
-Status Statement::bindOne(int at, std::int64_t value) { return check(sqlite3_bind_int64(stmt_, at, value)); }
-Status Statement::bindOne(int at, std::nullopt_t) { return check(sqlite3_bind_null(stmt_, at)); }
+Status Statement::bindOne(int at, std::int64_t value) {
+  return check(sqlite3_bind_int64(stmt_, at, value));
+}
+Status Statement::bindOne(int at, std::nullopt_t) {
+  return check(sqlite3_bind_null(stmt_, at));
+}
 
-bool Statement::nextIsNull() const { return sqlite3_column_type(stmt_, column_) == SQLITE_NULL; }
+bool Statement::nextIsNull() const {
+  return sqlite3_column_type(stmt_, column_) == SQLITE_NULL;
+}
 
 std::string Statement::text() {
   const int at = column_++;
@@ -97,7 +105,9 @@ Bytes Statement::blob() {
   const int size = sqlite3_column_bytes(stmt_, at);
   return data == nullptr ? Bytes() : Bytes(data, data + size);
 }
-std::int64_t Statement::integer() { return sqlite3_column_int64(stmt_, column_++); }
+std::int64_t Statement::integer() {
+  return sqlite3_column_int64(stmt_, column_++);
+}
 std::optional<std::string> Statement::optionalText() {
   if (nextIsNull()) return ++column_, std::nullopt;
   return text();
@@ -127,7 +137,9 @@ Database::Database(Database&& other) noexcept
   other.statements_.clear();
 }
 
-Database::~Database() { close(); }
+Database::~Database() {
+  close();
+}
 
 void Database::close() {
   for (const auto& entry : statements_) sqlite3_finalize(entry.second);
@@ -148,8 +160,9 @@ Status Database::configure(Access access) {
   VC_TRY(option(SQLITE_DBCONFIG_ENABLE_FKEY, 1));
   sqlite3_limit(handle_, SQLITE_LIMIT_ATTACHED, 0);
   sqlite3_busy_timeout(handle_, kBusyTimeoutMillis);
-  VC_TRY(script("PRAGMA synchronous=FULL; PRAGMA cell_size_check=ON; PRAGMA temp_store=MEMORY; "
-                "PRAGMA journal_size_limit=67108864;"));
+  VC_TRY(
+      script("PRAGMA synchronous=FULL; PRAGMA cell_size_check=ON; PRAGMA temp_store=MEMORY; "
+             "PRAGMA journal_size_limit=67108864;"));
   if (access == Access::Read) VC_TRY(script("PRAGMA query_only=ON;"));
   return {};
 }
@@ -165,8 +178,8 @@ Result<Statement> Database::prepare(std::string_view sql) {
     return Statement(*this, found->second);
   }
   sqlite3_stmt* stmt = nullptr;
-  const int rc = sqlite3_prepare_v3(handle_, sql.data(), static_cast<int>(sql.size()), SQLITE_PREPARE_PERSISTENT, &stmt,
-                                    nullptr);
+  const int rc =
+      sqlite3_prepare_v3(handle_, sql.data(), static_cast<int>(sql.size()), SQLITE_PREPARE_PERSISTENT, &stmt, nullptr);
   if (rc != SQLITE_OK) return error(rc);
   VC_ASSERT(stmt != nullptr, "an SQL text without a statement");
   statements_.emplace(sql, stmt);
@@ -192,8 +205,12 @@ Status Database::script(const char* sql) {
   return {};
 }
 
-bool Database::inTransaction() const { return sqlite3_get_autocommit(handle_) == 0; }
+bool Database::inTransaction() const {
+  return sqlite3_get_autocommit(handle_) == 0;
+}
 
-Error Database::error(int rc) const { return makeError(path_, rc, sqlite3_errmsg(handle_)); }
+Error Database::error(int rc) const {
+  return makeError(path_, rc, sqlite3_errmsg(handle_));
+}
 
 }  // namespace vaultysclaw::store::sqlite

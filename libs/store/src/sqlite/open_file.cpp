@@ -51,9 +51,9 @@ const char* kindOf(std::uint32_t applicationId) {
 
 Error newerSchema(const fs::path& path, const Schema& schema, std::int64_t found) {
   return Error{Errc::Unsupported, path.string() + " was written by a newer VaultysClaw: its " + schema.what +
-                                      " has schema version " + std::to_string(found) + ", and this program knows up to " +
-                                      std::to_string(schema.version()) + "; run a version that knows schema " +
-                                      std::to_string(found)};
+                                      " has schema version " + std::to_string(found) +
+                                      ", and this program knows up to " + std::to_string(schema.version()) +
+                                      "; run a version that knows schema " + std::to_string(found)};
 }
 
 enum class Found : bool { Nothing, Ours };
@@ -66,7 +66,7 @@ Result<Found> recognise(const fs::path& path, const Schema& schema) {
     if (errno == ENOENT) return Found::Nothing;
     return ioError("cannot open", path);
   }
-  struct stat info {};
+  struct stat info{};
   if (::fstat(file.get(), &info) != 0) return ioError("cannot inspect", path);
   if (!S_ISREG(info.st_mode)) return Error{Errc::Malformed, path.string() + " is not a regular file"};
   if (info.st_size == 0) return Found::Nothing;
@@ -86,8 +86,8 @@ Result<Found> recognise(const fs::path& path, const Schema& schema) {
   };
   const std::uint32_t applicationId = bigEndian(68);
   if (applicationId != static_cast<std::uint32_t>(schema.applicationId)) {
-    return Error{Errc::Malformed, path.string() + " is " + kindOf(applicationId) + "; name another file for the " +
-                                      schema.what};
+    return Error{Errc::Malformed,
+                 path.string() + " is " + kindOf(applicationId) + "; name another file for the " + schema.what};
   }
   const std::uint32_t version = bigEndian(60);
   if (version > schema.version()) return newerSchema(path, schema, version);
@@ -148,7 +148,7 @@ Status create(const fs::path& path, const Schema& schema) {
 Status makePrivate(const fs::path& path) {
   for (const char* suffix : {"", "-wal", "-shm"}) {
     const fs::path file = withSuffix(path, suffix);
-    struct stat info {};
+    struct stat info{};
     if (::stat(file.c_str(), &info) != 0) continue;
     if ((info.st_mode & 077) != 0 && ::chmod(file.c_str(), kPrivate) != 0) {
       return ioError("others may read, and the mode cannot be set to 0600 of", file);
@@ -161,8 +161,9 @@ Status useWriteAheadLog(Database& db) {
   VC_TRY_ASSIGN(Statement mode, db.query("PRAGMA journal_mode=WAL"));
   VC_TRY_ASSIGN(const bool row, mode.step());
   if (row && mode.text() == "wal") return {};
-  return Error{Errc::Io, db.path().string() + ": this file system cannot keep a write-ahead log (a network drive?); "
-                                             "use a local disk"};
+  return Error{Errc::Io, db.path().string() +
+                             ": this file system cannot keep a write-ahead log (a network drive?); "
+                             "use a local disk"};
 }
 
 Status quickCheck(Database& db) {
@@ -190,8 +191,8 @@ Result<FileLock> FileLock::acquire(const fs::path& path) {
     std::array<char, 24> pid{};
     const ssize_t got = ::pread(lock.fd_, pid.data(), pid.size() - 1, 0);
     const std::string holder = got > 0 ? " " + std::string(pid.data(), static_cast<std::size_t>(got)) : "";
-    return Error{Errc::Conflict, path.string() + " is in use by process" + holder +
-                                     "; stop that one first, or name another file"};
+    return Error{Errc::Conflict,
+                 path.string() + " is in use by process" + holder + "; stop that one first, or name another file"};
   }
   // The number only helps whoever meets the lock; without it the lock holds all the same.
   const std::string pid = std::to_string(::getpid());

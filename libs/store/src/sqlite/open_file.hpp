@@ -12,8 +12,8 @@ namespace vaultysclaw::store::sqlite {
 
 // What a kind of file is made of. Migration i brings version i to i + 1; each runs in one transaction.
 struct Schema {
-  const char* what;             // for messages: "agent state"
-  std::int32_t applicationId;   // in the file's header; tells our kinds apart and from foreign files
+  const char* what;            // for messages: "agent state"
+  std::int32_t applicationId;  // in the file's header; tells our kinds apart and from foreign files
   std::span<const char* const> migrations;
 
   std::int64_t version() const { return static_cast<std::int64_t>(migrations.size()); }

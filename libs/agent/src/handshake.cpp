@@ -1,0 +1,203 @@
+// Registration, handshake and certificates (protocol.md 4.1, 7.1, 7.2).
+#include <algorithm>
+
+#include "base/log.hpp"
+#include "convert.hpp"
+#include "core.hpp"
+#include "names.hpp"
+
+namespace vaultysclaw::detail {
+namespace {
+
+// Handshakes that a control plane may open before the agent is approved: one, one more after an approval, and some
+// slack. Each costs it nothing and us a key operation.
+constexpr int kMaxEarlyHandshakes = 8;
+constexpr milliseconds kNoticeableOffset{5'000};
+
+msgpack::Value textList(const std::vector<std::string>& items) {
+  msgpack::Array array;
+  for (const auto& item : items) array.emplace_back(item);
+  return msgpack::Value(std::move(array));
+}
+
+}  // namespace
+
+void AgentCore::noteServerTime(const protocol::Message& message) {
+  const auto theirs = fromIso8601(message.timestamp);
+  if (theirs) serverClock_ = *theirs - ports_.clock().now();
+}
+
+std::string AgentCore::clockHint() const {
+  if (!serverClock_ || (*serverClock_ < kNoticeableOffset && *serverClock_ > -kNoticeableOffset)) return "";
+  const auto seconds = std::chrono::abs(*serverClock_).count() / 1000;
+  return " (the control plane's clock is " + std::to_string(seconds) + " s " +
+         (serverClock_->count() > 0 ? "ahead of" : "behind") +
+         " this machine's, and handshakes are valid for 60 s: check the time on both machines)";
+}
+
+void AgentCore::onAuthChallenge(const protocol::Message& message, const protocol::AuthChallenge& challenge) {
+  noteServerTime(message);
+  if (challenge.data.empty()) {
+    if (stopping_) return;
+    if (phase_ == Phase::AwaitChallenge) {
+      sessionId_ = challenge.sessionId;
+      phase_ = Phase::Registering;
+      send(protocol::Register{setup_.config.name, setup_.config.version});
+      log(LogSeverity::Info, "Sent registration request");
+      return;
+    }
+    if (phase_ != Phase::Authenticated && ++earlyHandshakes_ > kMaxEarlyHandshakes)
+      return dropConnection("The control plane keeps restarting the handshake");
+    return startHandshake(challenge.sessionId);
+  }
+  // Without a handshake under way this is the control plane's copy of COMPLETE, which says nothing new.
+  if (initiator_) onStep1(challenge);
+}
+
+void AgentCore::startHandshake(const std::string& sessionId) {
+  sessionId_ = sessionId;
+  identity::Initiator::Config config;
+  config.metadata = {{msgpack::Value(pk1::kName), msgpack::Value(setup_.config.name)},
+                     {msgpack::Value(pk1::kCapabilities), textList(announced_)},
+                     {msgpack::Value(pk1::kFeatures), msgpack::Value(msgpack::Array{})}};
+  config.acceptPeer = [this](const identity::VaultysId& peer) { return acceptPeer(peer); };
+  initiator_ = std::make_unique<identity::Initiator>(setup_.self, std::move(config), ports_.entropy(), ports_.clock().now());
+  if (phase_ != Phase::Authenticated) phase_ = Phase::Proving;
+  send(protocol::AuthChallenge{sessionId_, base64Encode(initiator_->init()), setup_.config.name, announced_});
+  log(LogSeverity::Debug, "Sent initial auth challenge");
+}
+
+Status AgentCore::acceptPeer(const identity::VaultysId& peer) {
+  const std::string did = peer.didV1().value;
+  if (!setup_.config.controlPlaneDid.empty() && did != setup_.config.controlPlaneDid)
+    return Error{Errc::PolicyDenied, "The control plane at " + setup_.wsUrl + " has the identity " + did +
+                                         ", but controlPlaneDid expects " + setup_.config.controlPlaneDid +
+                                         ": check the URL, and compare with the DID that the control plane shows"};
+  if (controlPlane_ && !(controlPlane_->toVersion(identity::IdVersion::V1) == peer.toVersion(identity::IdVersion::V1)))
+    return Error{Errc::PolicyDenied,
+                 "The control plane at " + setup_.wsUrl + " has the identity " + did + ", but this agent belongs to " +
+                     controlPlane_->didV1().value +
+                     ". Either somebody is in between, or the control plane was set up anew. If it was, stop the agent, "
+                     "remove its state file and start it again: it then registers like a new one"};
+  return {};
+}
+
+void AgentCore::onStep1(const protocol::AuthChallenge& challenge) {
+  auto initiator = std::exchange(initiator_, nullptr);
+  const auto fail = [&](const std::string& why) { dropConnection("The handshake failed: " + why + clockHint()); };
+  auto step1 = base64Decode(challenge.data);
+  if (!step1) return fail("the control plane's answer is not base64");
+  const WallTime now = ports_.clock().now();
+  auto complete = initiator->onStep1(*step1, now);
+  if (!complete) {
+    const Error& error = complete.error();
+    if (error.code == Errc::PolicyDenied) return halt(error.message);
+    if (error.code == Errc::Expired && !serverClock_) serverClock_ = identity::clockOffset(*step1, now);
+    return fail(error.message);
+  }
+  auto grant = grantFromCertificate(initiator->peerMetadata());
+  if (!grant) return fail(grant.error().message);
+  candidate_ = std::move(grant).value();
+  candidatePeer_ = initiator->peer();
+  if (phase_ != Phase::Authenticated) phase_ = Phase::Proved;
+  send(protocol::AuthChallenge{sessionId_, base64Encode(*complete), setup_.config.name, announced_});
+}
+
+void AgentCore::onAuthComplete(const protocol::AuthComplete& complete) {
+  if (stopping_) return;
+  const bool first = phase_ != Phase::Authenticated;
+  if (first && phase_ != Phase::Proved && phase_ != Phase::Pending) {
+    return dropConnection("The control plane sent auth_complete before the handshake was complete" + clockHint());
+  }
+  if (complete.did != did().value)
+    return dropConnection("The control plane sent auth_complete for " + printable(complete.did) + ", not for this agent");
+  if (candidate_) {
+    certificate_ = std::exchange(candidate_, std::nullopt);
+    if (!controlPlane_) {
+      controlPlane_ = candidatePeer_->toVersion(identity::IdVersion::V1);
+      shared_.with([&](Shared& s) { s.controlPlaneDid = controlPlane_->did().value; });
+      onState<Status>(
+          [id = base64Encode(controlPlane_->id())](store::AgentState& state) { return state.put(kControlPlaneKey, id); },
+          [this](const Status& saved) {
+            if (!saved)
+              halt("The control plane's identity cannot be stored, so a false one could not be told later: " +
+                   saved.error().message);
+          });
+    }
+    candidatePeer_.reset();
+  }
+  VC_ASSERT(certificate_.has_value(), "an authenticated agent has a certificate");
+  policy::Grant told = *certificate_;
+  told.capabilities = complete.capabilities;
+  certificate_ = policy::narrowest(*certificate_, told);
+  announced_ = complete.capabilities;
+  publishGrant();
+  if (first) {
+    phase_ = Phase::Authenticated;
+    everConnected_ = true;
+    handshakeTimer_.reset();
+    backoff_.reset();
+    linkUp_ = true;
+    journal_->setStatus(AgentStatus::Connected, "");
+    scheduleHeartbeat();
+    pollBudget();
+  }
+  log(LogSeverity::Info, "Auth complete: " + complete.did);
+  AuthCompleteInfo info = convert(*certificate_);
+  info.did = did().value;
+  info.controlPlaneDid = controlPlane_->did().value;
+  callHook("onAuthComplete", [info](BaseAgentRuntime& agent) { agent.onAuthComplete(info); });
+  if (!first) return;
+  for (const auto& text : std::exchange(unsent_, {})) sendResult(text);
+  sendInterrupted();
+}
+
+void AgentCore::onUpdateCapabilities(const protocol::UpdateCapabilities& update) {
+  // Unsigned: it may take away at once, and only the certificate that follows can add.
+  policy::Grant told;
+  told.capabilities = update.capabilities;
+  if (update.resourceLimits) told.limits = *update.resourceLimits;
+  told.policyId = update.policyId;
+  told.policyExpiresAt = update.policyExpiresAt;
+  certificate_ = policy::narrowest(*certificate_, told);
+  announced_ = update.capabilities;
+  publishGrant();
+  log(LogSeverity::Info, "Capabilities are about to change: " + printable(update.reason));
+}
+
+void AgentCore::publishGrant() {
+  shared_.with([&](Shared& s) { s.grant = *certificate_; });
+}
+
+void AgentCore::onAuthFailed(const protocol::AuthFailed& failed) {
+  dropConnection("The control plane refused the handshake: " + printable(failed.reason) + clockHint());
+}
+
+void AgentCore::onPending(const protocol::RegistrationPending& pending) {
+  if (phase_ != Phase::Proved) return log(LogSeverity::Warn, "Ignored registration_pending outside of a handshake");
+  phase_ = Phase::Pending;
+  everConnected_ = true;
+  handshakeTimer_.reset();
+  log(LogSeverity::Info, "Registration pending (id: " + printable(pending.registrationId.value) +
+                             "): " + printable(pending.message));
+  journal_->setStatus(AgentStatus::PendingApproval,
+                      "An operator must approve this agent on the control plane (registration " +
+                          printable(pending.registrationId.value) + ", " + did().value + ")");
+}
+
+void AgentCore::onApproved(const protocol::RegistrationApproved& approved) {
+  if (phase_ != Phase::Pending && phase_ != Phase::Proved)
+    return log(LogSeverity::Warn, "Ignored registration_approved outside of a registration");
+  std::string names;
+  for (const auto& capability : approved.capabilities) names += (names.empty() ? "" : ", ") + printable(capability);
+  log(LogSeverity::Info, "Registration approved; capabilities: " + (names.empty() ? "none" : names));
+}
+
+void AgentCore::onRejected(const protocol::RegistrationRejected& rejected) {
+  if (phase_ != Phase::Pending && phase_ != Phase::Proved)
+    return log(LogSeverity::Warn, "Ignored registration_rejected outside of a registration");
+  halt("An operator rejected the registration of this agent: " + printable(rejected.reason) +
+       ". Ask them, then start the agent again");
+}
+
+}  // namespace vaultysclaw::detail

@@ -1,0 +1,81 @@
+#include <unistd.h>
+
+#include <fstream>
+
+#include "core.hpp"
+
+namespace vaultysclaw::detail {
+namespace {
+
+protocol::TokenCount convert(const TokenUsage& usage) { return {usage.promptTokens, usage.completionTokens}; }
+
+// Resident memory in bytes; 0 when the system does not say.
+std::int64_t residentBytes() {
+  std::ifstream statm("/proc/self/statm");
+  std::int64_t size = 0, resident = 0;
+  if (!(statm >> size >> resident)) return 0;
+  return resident * sysconf(_SC_PAGESIZE);
+}
+
+}  // namespace
+
+std::chrono::seconds AgentCore::uptime() const {
+  return std::chrono::duration_cast<std::chrono::seconds>(ports_.clock().steady() - startedAt_);
+}
+
+void AgentCore::scheduleHeartbeat() {
+  heartbeatTimer_ = ports_.loop().after(setup_.config.heartbeatInterval, [weak = weak_from_this()] {
+    const auto self = weak.lock();
+    if (!self) return;
+    self->sendHeartbeat();
+    self->scheduleHeartbeat();
+  });
+}
+
+void AgentCore::sendHeartbeat() {
+  if (phase_ != Phase::Authenticated) return;
+  const UsageBook::Sync sync = usage_.openSync(newId());
+  protocol::Heartbeat heartbeat;
+  heartbeat.uptimeSeconds = uptime().count();
+  heartbeat.rssBytes = residentBytes();
+  heartbeat.name = setup_.config.name;
+  heartbeat.usageTotal = convert(usage_.total());
+  heartbeat.usageSinceLastSync = convert(sync.delta);
+  heartbeat.syncId = sync.id;
+  const Timestamp now = ports_.clock().now();
+  const auto [llm, budget] = shared_.with([&](Shared& s) {
+    s.lastHeartbeat = now;
+    return std::pair(s.activeLlm, s.budgetToday);
+  });
+  heartbeat.usageDaily = convert(budget.value_or(usage_.today()));
+  if (!llm.first.empty()) {
+    heartbeat.llmProvider = llm.first;
+    heartbeat.llmModel = llm.second;
+  }
+  openHeartbeat_ = sync.id;
+  send(std::move(heartbeat));
+  journal_->heartbeat(uptime());
+  pollBudget();
+}
+
+// An overridden budget is asked for on the handler lane; the heartbeat after shows it.
+void AgentCore::pollBudget() {
+  callHook("getDailyTokenUsageForBudget", [self = shared_from_this()](BaseAgentRuntime& agent) {
+    const TokenUsage budget = agent.getDailyTokenUsageForBudget();
+    const TokenUsage ours = self->usage_.today();
+    self->shared_.with([&](Shared& s) { s.budgetToday = budget == ours ? std::nullopt : std::optional(budget); });
+  });
+}
+
+void AgentCore::onPong(const protocol::Pong& pong) {
+  // The original echoes no id: its pong answers the last heartbeat.
+  const std::string id = pong.syncId.value_or(openHeartbeat_);
+  openHeartbeat_.clear();
+  if (id.empty() || !usage_.acknowledge(id)) return;
+  onState<Status>([self = shared_from_this()](store::AgentState&) { return self->usage_.save(); },
+                  [this](const Status& saved) {
+                    if (!saved) log(LogSeverity::Error, "The usage counters cannot be stored: " + saved.error().message);
+                  });
+}
+
+}  // namespace vaultysclaw::detail

@@ -1,0 +1,210 @@
+// Messages that end in a hook, and tool approvals.
+#include "base/log.hpp"
+#include "convert.hpp"
+#include "core.hpp"
+#include "identity/tokens.hpp"
+
+namespace vaultysclaw::detail {
+namespace {
+
+constexpr std::size_t kMaxApprovals = 1024;
+constexpr std::size_t kMaxGrants = 10'000;
+
+struct Verified {
+  std::vector<DelegationGrant> shown;
+  std::vector<policy::LiveDelegation> live;
+  std::vector<store::StoredDelegation> stored;
+};
+
+// Only the token's fields count, not those beside it.
+Verified verifyDelegations(const std::vector<store::StoredDelegation>& entries, const identity::VaultysId& issuer,
+                           const Did& self, WallTime now, std::string* problem) {
+  Verified all;
+  for (const auto& entry : entries) {
+    auto token = identity::verifyDelegationToken(entry.certificate, issuer, now);
+    if (!token) {
+      *problem = token.error().message;
+      continue;
+    }
+    if (token->agentDid != "*" && token->agentDid != self.value) {
+      *problem = "it is for another agent";
+      continue;
+    }
+    all.shown.push_back({entry.id, token->userDid, token->capabilities, token->expiresAt});
+    all.live.push_back({Did(token->userDid), token->capabilities, token->expiresAt});
+    all.stored.push_back(entry);
+  }
+  return all;
+}
+
+}  // namespace
+
+void AgentCore::loadDelegations() {
+  if (!controlPlane_) return;
+  std::string problem;
+  Verified verified =
+      verifyDelegations(setup_.delegations, *controlPlane_, did(), ports_.clock().now(), &problem);
+  shared_.with([&](Shared& s) { s.delegations = std::move(verified.live); });
+  setup_.delegations.clear();
+}
+
+void AgentCore::onDelegations(const protocol::DelegationUpdate& update) {
+  if (update.delegations.size() > kMaxGrants)
+    return log(LogSeverity::Error, "Ignored a delegation_update with more than 10000 entries");
+  std::vector<store::StoredDelegation> entries;
+  entries.reserve(update.delegations.size());
+  for (const auto& d : update.delegations) entries.push_back({d.id, d.certificate});
+  std::string problem;
+  auto verified = std::make_shared<Verified>(
+      verifyDelegations(entries, *controlPlane_, did(), ports_.clock().now(), &problem));
+  if (verified->stored.size() != entries.size())
+    log(LogSeverity::Warn, std::to_string(entries.size() - verified->stored.size()) + " of " +
+                               std::to_string(entries.size()) + " delegations are not valid and ignored: " + problem);
+  // What was revoked ends now; what was added counts now, and after a restart only if it could be stored.
+  shared_.with([&](Shared& s) { s.delegations = verified->live; });
+  onState<Status>(
+      [stored = verified->stored](store::AgentState& state) { return state.replaceDelegations(stored); },
+      [this](const Status& saved) {
+        if (!saved) log(LogSeverity::Error, "The delegations cannot be stored: " + saved.error().message);
+      });
+  callHook("onDelegationUpdate", [verified](BaseAgentRuntime& agent) { agent.onDelegationUpdate(verified->shown); });
+}
+
+void AgentCore::onPeerCatalog(const protocol::AgentPeerCatalog& catalog) {
+  if (catalog.peers.size() > kMaxGrants)
+    return log(LogSeverity::Error, "Ignored an agent_peer_catalog with more than 10000 entries");
+  std::vector<AgentPeerGrant> grants;
+  std::string problem;
+  for (const auto& p : catalog.peers) {
+    auto token = identity::verifyPeerGrantToken(p.certificate, *controlPlane_, ports_.clock().now());
+    if (!token || token->sourceDid != did().value) {
+      problem = token ? "it is for another agent" : token.error().message;
+      continue;
+    }
+    AgentPeerGrant grant;
+    grant.id = p.id;
+    grant.sourceDid = token->sourceDid;
+    grant.targetDid = token->targetDid;
+    grant.targetName = token->targetName;
+    grant.skillDescription = token->skillDescription;
+    grant.capabilities = token->capabilities;
+    grant.certificate = p.certificate;
+    grant.expiresAt = token->expiresAt;
+    grant.channelId = p.channelId;
+    grants.push_back(std::move(grant));
+  }
+  if (grants.size() != catalog.peers.size())
+    log(LogSeverity::Warn, std::to_string(catalog.peers.size() - grants.size()) + " of " +
+                               std::to_string(catalog.peers.size()) + " peer grants are not valid and ignored: " + problem);
+  log(LogSeverity::Info, "Peer catalog updated: " + std::to_string(grants.size()) + " peer grant(s)");
+  shared_.with([&](Shared& s) { s.peers = grants; });
+  callHook("onPeerCatalogUpdated",
+           [grants = std::move(grants)](BaseAgentRuntime& agent) { agent.onPeerCatalogUpdated(grants); });
+}
+
+void AgentCore::onLlmConfig(const protocol::LlmConfigUpdate& update) {
+  std::optional<LlmConfig> config;
+  if (update.config) config = convert(*update.config);
+  callHook("onLlmConfig", [config = std::move(config)](BaseAgentRuntime& agent) { agent.onLlmConfig(config); });
+}
+
+void AgentCore::onSkills(const protocol::SkillsConfig& wire) {
+  std::vector<SkillConfig> skills;
+  for (const auto& skill : wire.skills) skills.push_back(convert(skill));
+  callHook("onSkillsConfig", [skills = std::move(skills)](BaseAgentRuntime& agent) { agent.onSkillsConfig(skills); });
+}
+
+void AgentCore::onGetSessions(const protocol::GetChatSessions& get) {
+  callHook("onGetChatSessions", [self = shared_from_this(), limit = get.limit](BaseAgentRuntime& agent) {
+    protocol::ChatSessionsResponse response;
+    for (const auto& session : agent.onGetChatSessions(limit)) response.sessions.push_back(convert(session));
+    self->sendSoon(std::move(response));
+  });
+}
+
+void AgentCore::onGetHistory(const protocol::GetChatHistory& get) {
+  callHook("onGetChatHistory", [self = shared_from_this(), id = get.sessionId](BaseAgentRuntime& agent) {
+    protocol::ChatHistoryResponse response;
+    response.sessionId = id;
+    for (const auto& entry : agent.onGetChatHistory(id)) {
+      auto message = convert(entry);
+      if (!message) throw std::runtime_error(message.error().message);
+      response.messages.push_back(std::move(message).value());
+    }
+    self->sendSoon(std::move(response));
+  });
+}
+
+// ---- approvals -------------------------------------------------------------------------------------------------------
+
+std::string AgentCore::openApproval(std::string_view toolName, const Json& args, std::optional<std::string> conversationId,
+                                    std::shared_ptr<ApprovalWait> wait) {
+  auto text = write(args, "the tool's arguments");
+  if (!text) throw AgentError(std::string(name(text.error().code)), text.error().message);
+  if (!linkUp_) return {};
+  protocol::ToolApprovalRequest request;
+  request.requestId = RequestId(newId());
+  request.toolName = toolName;
+  request.args = std::move(text).value();
+  if (conversationId) request.conversationId = ConversationId(*conversationId);
+  const std::string id = request.requestId.value;
+  ports_.loop().post([self = shared_from_this(), wait = std::move(wait), request = std::move(request)] {
+    const std::string& requestId = request.requestId.value;
+    const bool full = self->approvals_.size() >= kMaxApprovals;
+    if (!full && !self->stopping_ && self->phase_ == Phase::Authenticated && self->send(request)) {
+      self->approvals_.emplace(requestId, wait);
+      return;
+    }
+    const ToolApprovalResponse refused{requestId, false,
+                                       full ? "too many approvals are open" : "the agent is not connected"};
+    if (!wait) return self->callHook("onToolApprovalResponse", [refused](BaseAgentRuntime& agent) {
+        agent.onToolApprovalResponse(refused);
+      });
+    std::lock_guard lock(wait->mutex);
+    wait->response = refused;
+    wait->changed.notify_all();
+  });
+  return id;
+}
+
+void AgentCore::onApprovalResponse(const protocol::ToolApprovalResponse& wire) {
+  const auto found = approvals_.find(wire.requestId.value);
+  if (found == approvals_.end())
+    return log(LogSeverity::Warn, "Dropped an answer to an approval that was not asked for, or answered already");
+  const auto wait = found->second;
+  approvals_.erase(found);
+  const ToolApprovalResponse response = convert(wire);
+  if (!wait) {
+    return callHook("onToolApprovalResponse",
+                    [response](BaseAgentRuntime& agent) { agent.onToolApprovalResponse(response); });
+  }
+  std::lock_guard lock(wait->mutex);
+  if (!wait->response) wait->response = response;
+  wait->changed.notify_all();
+}
+
+ToolApprovalResponse AgentCore::awaitApproval(const std::shared_ptr<Call>& call, std::string_view toolName,
+                                              const Json& args) {
+  auto wait = std::make_shared<ApprovalWait>();
+  const auto conversation = call->conversationId.empty() ? std::nullopt : std::optional(call->conversationId);
+  const std::string id = openApproval(toolName, args, conversation, wait);
+  if (id.empty()) return {"", false, "the agent is not connected"};
+  std::optional<ToolApprovalResponse> answer;
+  {
+    // Once a second is soon enough to notice a stopped call; an answer wakes at once.
+    std::unique_lock lock(wait->mutex);
+    while (!wait->response && !call->stopped() && !call->answered) {
+      lock.unlock();
+      const bool pumped = ports_.pump();
+      lock.lock();
+      if (!pumped) wait->changed.wait_for(lock, milliseconds(1000), [&] { return wait->response.has_value(); });
+    }
+    answer = wait->response;
+  }
+  if (answer) return *answer;
+  ports_.loop().post([self = shared_from_this(), id] { self->approvals_.erase(id); });
+  const bool late = call->reason == StopReason::Deadline;
+  return {id, false, late ? "nobody answered in time" : "the call was stopped"};
+}
+
+}  // namespace vaultysclaw::detail

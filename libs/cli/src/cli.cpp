@@ -1,0 +1,352 @@
+#include "cli/cli.hpp"
+
+#include <CLI/CLI.hpp>
+#include <map>
+
+#include "commands.hpp"
+#include "completion.hpp"
+#include "control_plane_command.hpp"
+
+#ifndef VC_VERSION
+#define VC_VERSION "0.0.0"
+#endif
+
+namespace vaultysclaw::cli {
+namespace {
+
+constexpr const char* kCommon =
+    "\nThe options of 'vaultysclaw --help' (--url, --token-file, --ca-file, --json) work here too.";
+
+// The command line as CLI11 objects, and for each subcommand what it does. Lives as long as one run(): options are
+// bound to its members.
+class CommandLine {
+ public:
+  CommandLine() : app_("Runs and operates agents under zero trust.", "vaultysclaw") {
+    app_.require_subcommand(0, 1);
+    app_.get_formatter()->column_width(38);
+    app_.set_version_flag("--version", std::string("vaultysclaw ") + VC_VERSION, "Prints the version and ends");
+    app_.footer(
+        "Examples:\n"
+        "  vaultysclaw control-plane                     starts a control plane here\n"
+        "  vaultysclaw registrations approve echo-agent  lets an agent in\n"
+        "  vaultysclaw run echo-agent echo '{\"a\":1}'     asks it to do something\n"
+        "  vaultysclaw chat echo-agent                   talks to it\n\n"
+        "Ends with 0 when all went well, 1 when the operation failed, 2 for a wrong command line, 3 when there is no\n"
+        "connection. The command line counts before the configuration file, and that before the environment.");
+    text(app_, "--url", global_.url, "Where the control plane's REST API is")->envname("VAULTYSCLAW_URL");
+    file(app_, "--token-file", global_.tokenFile, "File with the API token; VAULTYSCLAW_TOKEN holds the token itself")
+        ->envname("VAULTYSCLAW_TOKEN_FILE");
+    file(app_, "--ca-file", global_.caFile, "PEM file with the authorities to trust for https")
+        ->envname("VAULTYSCLAW_CA_FILE");
+    app_.add_flag("--json", global_.json, "Prints JSON for programs instead of text for people");
+    auto* config = app_.set_config("--config", "", "TOML file with options; a [section] for each subcommand");
+    config->envname("VAULTYSCLAW_CONFIG");
+    kinds_[config] = {ValueKind::File, {}};
+
+    addControlPlane();
+    addAgents();
+    addRegistrations();
+    addRun();
+    addChat();
+    addIntents();
+    addAudit();
+    addId();
+    addCompletion();
+  }
+
+  int run(std::vector<std::string> args, Environment& environment) {
+    std::reverse(args.begin(), args.end());  // as CLI11 wants them
+    try {
+      app_.parse(std::move(args));
+    } catch (const CLI::ParseError& error) {
+      const int code = app_.exit(error, environment.out, environment.err);
+      return code == 0 ? kOk : kUsage;
+    }
+    const std::function<int(Context&)>* chosen = nullptr;
+    for (const auto& [command, action] : actions_) {  // parents stand before their subcommands
+      if (command->parsed()) chosen = &action;
+    }
+    if (chosen == nullptr) {
+      environment.err << app_.help();
+      return kUsage;
+    }
+    Context context(environment, global_);
+    return (*chosen)(context);
+  }
+
+ private:
+  struct Hint {
+    ValueKind kind = ValueKind::Text;
+    std::vector<std::string> choices;
+  };
+  using Action = std::function<int(Context&)>;
+
+  CLI::App& command(CLI::App& parent, const char* name, const char* about, const std::string& examples, Action action) {
+    CLI::App* added = parent.add_subcommand(name, about);
+    added->fallthrough();
+    added->footer("Examples:\n" + examples + kCommon);
+    if (action) actions_.emplace_back(added, std::move(action));
+    return *added;
+  }
+  CLI::Option* hinted(CLI::Option* option, Hint hint) {
+    kinds_[option] = std::move(hint);
+    return option;
+  }
+  CLI::Option* text(CLI::App& app, const char* name, std::string& into, const char* about) {
+    CLI::Option* option = app.add_option(name, into, about);
+    return into.empty() ? option : option->capture_default_str();
+  }
+  CLI::Option* file(CLI::App& app, const char* name, std::string& into, const char* about) {
+    return hinted(text(app, name, into, about), {ValueKind::File, {}});
+  }
+  CLI::Option* agent(CLI::App& app, const char* name, std::string& into) {
+    return hinted(app.add_option(name, into, "The agent: its name, or its DID when several share the name"),
+                  {ValueKind::Agent, {}});
+  }
+  CLI::Option* choice(CLI::App& app, const char* name, std::string& into, const char* about,
+                      const std::vector<std::string>& of) {
+    return hinted(text(app, name, into, about), {ValueKind::Choice, of})->check(CLI::IsMember(of));
+  }
+  static void page(CLI::App& app, PageOptions& into) {
+    app.add_option("--limit", into.limit, "How many at most")->capture_default_str()->check(CLI::Range(1, 500));
+    app.add_option("--offset", into.offset, "How many to skip")->check(CLI::Range(0, 1'000'000'000));
+  }
+
+  void addControlPlane() {
+    auto& c = command(app_, "control-plane", "Starts a control plane and serves until a signal comes",
+                      "  vaultysclaw control-plane\n"
+                      "  vaultysclaw control-plane --bind 0.0.0.0 --tls-cert cert.pem --tls-key key.pem --allow-host "
+                      "claw.example.org\n"
+                      "  vaultysclaw control-plane --http-port 0 --ws-port 0 --ready-file /run/claw/ready.json",
+                      [this](Context& context) { return serveControlPlane(context, serve_); });
+    hinted(text(c, "--data", serve_.data, "Directory of the identity, the database and the API token"),
+           {ValueKind::Directory, {}})
+        ->envname("VAULTYSCLAW_DATA");
+    c.add_option("--http-port", serve_.httpPort, "Port of REST, and of agents at /ws; 0: any free one")
+        ->capture_default_str()
+        ->envname("VAULTYSCLAW_HTTP_PORT");
+    c.add_option("--ws-port", serve_.wsPort, "Port of agents; 0: any free one")
+        ->capture_default_str()
+        ->envname("VAULTYSCLAW_WS_PORT");
+    text(c, "--bind", serve_.bind, "IP address to listen on")->envname("VAULTYSCLAW_BIND");
+    c.add_flag("--allow-plaintext-bind", serve_.allowPlaintextBind, "Listens without TLS where others can reach it")
+        ->envname("VAULTYSCLAW_ALLOW_PLAINTEXT_BIND");
+    file(c, "--tls-cert", serve_.tlsCert, "PEM file with the certificate chain")->envname("VAULTYSCLAW_TLS_CERT");
+    file(c, "--tls-key", serve_.tlsKey, "PEM file with its key")->envname("VAULTYSCLAW_TLS_KEY");
+    c.add_option("--allow-host", serve_.allowedHosts,
+                 "Name that requests may be addressed to, besides localhost and IP addresses")
+        ->delimiter(',')
+        ->allow_extra_args(false)
+        ->envname("VAULTYSCLAW_ALLOW_HOST");
+    choice(c, "--log-level", serve_.logLevel, "What to log", {"debug", "info", "warn", "error"})
+        ->envname("VAULTYSCLAW_LOG_LEVEL");
+    choice(c, "--log-format", serve_.logFormat, "How to log, on standard error", {"text", "json"})
+        ->envname("VAULTYSCLAW_LOG_FORMAT");
+    c.add_option("--drain", serve_.drainSeconds, "Seconds that open work gets at the end")
+        ->capture_default_str()
+        ->check(CLI::Range(0.0, 3600.0));
+    file(c, "--ready-file", serve_.readyFile, "Writes {httpPort, wsPort, did, tokenFile} there once it serves");
+  }
+
+  void addGrantOptions(CLI::App& c) {
+    c.add_option("--capabilities", capabilities_, "What it may do, separated by commas")
+        ->delimiter(',')
+        ->allow_extra_args(false);
+    c.add_flag("--no-capabilities", noCapabilities_, "It may do nothing (chat aside)")->excludes("--capabilities");
+    c.add_option("--max-tokens-per-day", grant_.maxTokensPerDay, "Language model tokens, prompt and answer")
+        ->check(CLI::NonNegativeNumber);
+    c.add_option("--max-requests-per-hour", grant_.maxRequestsPerHour, "Intents and chats")
+        ->check(CLI::NonNegativeNumber);
+    text(c, "--policy-id", grant_.policyId, "Name of the policy this follows");
+    text(c, "--expires", grant_.expiresAt, "When the grant ends, like 2027-01-31T12:00:00Z");
+  }
+  const GrantOptions& grant() {
+    if (noCapabilities_) grant_.capabilities.emplace();
+    if (!capabilities_.empty()) grant_.capabilities = capabilities_;
+    return grant_;
+  }
+
+  void addAgents() {
+    auto& c = command(app_, "agents", "Lists agents; shows, changes or deletes one",
+                      "  vaultysclaw agents --status connected\n  vaultysclaw agents get echo-agent\n"
+                      "  vaultysclaw agents grant echo-agent --capabilities echo,read --max-requests-per-hour 100",
+                      [this](Context& context) { return listAgents(context, agents_); });
+    c.require_subcommand(0, 1);
+    choice(c, "--status", agents_.status, "Only these", {"connected", "offline"});
+    text(c, "--search", agents_.search, "Only those with this in their name or DID");
+    page(c, agents_.page);
+    auto& get = command(c, "get", "Shows one agent", "  vaultysclaw agents get echo-agent --json",
+                        [this](Context& context) { return showAgent(context, agent_); });
+    agent(get, "agent", agent_)->required();
+    auto& grant = command(c, "grant", "Changes what an agent may do; what is not given stays as it is",
+                          "  vaultysclaw agents grant echo-agent --capabilities echo --reason 'no longer needs files'",
+                          [this](Context& context) { return grantAgent(context, agent_, this->grant()); });
+    agent(grant, "agent", agent_)->required();
+    addGrantOptions(grant);
+    text(grant, "--reason", grant_.reason, "Goes to the agent and into the audit");
+    auto& remove =
+        command(c, "delete", "Deletes an agent and closes its connection", "  vaultysclaw agents delete echo-agent",
+                [this](Context& context) { return deleteAgent(context, agent_); });
+    agent(remove, "agent", agent_)->required();
+  }
+
+  void addRegistrations() {
+    auto& c =
+        command(app_, "registrations", "Lists who wants in; lets in or keeps out",
+                "  vaultysclaw registrations list\n  vaultysclaw registrations approve echo-agent --capabilities echo\n"
+                "  vaultysclaw registrations reject echo-agent --reason 'unknown machine'",
+                nullptr);
+    c.require_subcommand(1);
+    auto& list = command(c, "list", "Lists registrations", "  vaultysclaw registrations list --status all",
+                         [this](Context& context) { return listRegistrations(context, registrations_); });
+    choice(list, "--status", registrations_.status, "Only these",
+           {"pending", "approved", "rejected", "expired", "all"});
+    page(list, registrations_.page);
+    const char* which = "The registration: its id, or the name or DID of the agent that waits";
+    auto& approve =
+        command(c, "approve", "Lets an agent in; without --capabilities it gets all it asked for",
+                "  vaultysclaw registrations approve echo-agent --capabilities echo --max-requests-per-hour 100",
+                [this](Context& context) { return approveRegistration(context, registration_, grant()); });
+    approve.add_option("registration", registration_, which)->required();
+    addGrantOptions(approve);
+    auto& reject = command(c, "reject", "Keeps an agent out",
+                           "  vaultysclaw registrations reject echo-agent --reason 'unknown machine'",
+                           [this](Context& context) { return rejectRegistration(context, registration_, reason_); });
+    reject.add_option("registration", registration_, which)->required();
+    text(reject, "--reason", reason_, "Goes to the agent and into the audit");
+  }
+
+  void addRun() {
+    auto& c = command(app_, "run", "Runs an action on an agent and prints its output",
+                      "  vaultysclaw run echo-agent echo '{\"text\": \"hello\"}'\n"
+                      "  vaultysclaw run echo-agent echo @params.json --timeout 5\n"
+                      "  jq -n '{n: 1}' | vaultysclaw run echo-agent echo - --json",
+                      [this](Context& context) { return runAction(context, run_); });
+    agent(c, "agent", run_.agent)->required();
+    c.add_option("action", run_.action, "What to do: one of the agent's capabilities")->required();
+    c.add_option("params", run_.params, "A JSON object, @FILE or - for standard input")->capture_default_str();
+    c.add_option("--timeout", run_.timeoutSeconds, "Seconds that the agent gets")
+        ->capture_default_str()
+        ->check(CLI::Range(0.001, 86'400.0));
+    c.add_flag("--no-wait", run_.noWait, "Prints the intent's id instead of waiting for its result");
+  }
+
+  void addChat() {
+    auto& c = command(app_, "chat", "Talks to an agent; without a message, until you end it",
+                      "  vaultysclaw chat echo-agent 'What can you do?'\n  vaultysclaw chat echo-agent\n"
+                      "  git diff | vaultysclaw chat reviewer -",
+                      [this](Context& context) {
+                        if (messageOption_->count() > 0) chat_.message = message_;
+                        return chat(context, chat_);
+                      });
+    agent(c, "agent", chat_.agent)->required();
+    messageOption_ = c.add_option("message", message_, "What to say; - takes it from standard input");
+    text(c, "--conversation", chat_.conversation, "Id of a conversation to go on with");
+    c.add_flag("--thinking", chat_.thinking, "Shows the agent's reasoning too, where it gives any");
+  }
+
+  void addIntents() {
+    auto& c =
+        command(app_, "intents", "Lists what was asked of agents and what came of it",
+                "  vaultysclaw intents --agent echo-agent --status failed\n  vaultysclaw intents get 0190b6a2-...",
+                [this](Context& context) { return listIntents(context, intents_); });
+    c.require_subcommand(0, 1);
+    agent(c, "--agent", intents_.agent);
+    choice(c, "--status", intents_.status, "Only these", {"pending", "success", "failed", "timeout", "lost"});
+    page(c, intents_.page);
+    auto& get = command(c, "get", "Shows one intent", "  vaultysclaw intents get 0190b6a2-... --json",
+                        [this](Context& context) { return showIntent(context, intent_); });
+    get.add_option("intent", intent_, "The intent's id")->required();
+  }
+
+  void addAudit() {
+    auto& c = command(app_, "audit", "Lists what was done and by whom; checks that nobody changed it",
+                      "  vaultysclaw audit --action registration.approve\n  vaultysclaw audit verify",
+                      [this](Context& context) { return listAudit(context, audit_); });
+    c.require_subcommand(0, 1);
+    text(c, "--actor", audit_.actor, "Only what this DID, operator or system did");
+    text(c, "--action", audit_.action, "Only this kind");
+    text(c, "--target", audit_.target, "Only what was done to this");
+    page(c, audit_.page);
+    command(c, "verify", "Checks the hash chain over all rows", "  vaultysclaw audit verify",
+            [](Context& context) { return verifyAudit(context); });
+  }
+
+  void addId() {
+    auto& c = command(app_, "id", "Makes or shows an identity file",
+                      "  vaultysclaw id new ./agent.id\n  vaultysclaw id show ./agent.id --json", nullptr);
+    c.require_subcommand(1);
+    auto& make = command(c, "new", "Makes a new identity in a new file", "  vaultysclaw id new ./agent.id",
+                         [this](Context& context) { return newIdentity(context, path_); });
+    file(make, "path", path_, "The file")->required();
+    auto& show =
+        command(c, "show", "Prints an identity's DID and fingerprint, never its secret",
+                "  vaultysclaw id show ./agent.id", [this](Context& context) { return showIdentity(context, path_); });
+    file(show, "path", path_, "The file")->required();
+  }
+
+  void addCompletion() {
+    auto& c = command(
+        app_, "completion", "Prints a completion script for a shell",
+        "  source <(vaultysclaw completion bash)\n  vaultysclaw completion zsh > ~/.zsh/completions/_vaultysclaw",
+        [this](Context& context) {
+          std::vector<CompletionCommand> commands;
+          describe(app_, "", commands);
+          context.out() << (shell_ == "zsh" ? zshCompletion(commands) : bashCompletion(commands));
+          return kOk;
+        });
+    choice(c, "shell", shell_, "Which shell", {"bash", "zsh"})->required();
+  }
+
+  void describe(const CLI::App& app, const std::string& path, std::vector<CompletionCommand>& into) const {
+    CompletionCommand described;
+    described.path = path;
+    for (const CLI::Option* option : app.get_options()) {
+      const auto known = kinds_.find(option);
+      const Hint hint = known != kinds_.end()
+                            ? known->second
+                            : Hint{option->get_type_size() == 0 ? ValueKind::None : ValueKind::Text, {}};
+      if (option->get_positional()) {
+        if (described.firstArgument != ValueKind::None) continue;
+        described.firstArgument = hint.kind;
+        described.choices = hint.choices;
+        continue;
+      }
+      for (const std::string& name : option->get_lnames()) {
+        described.options.push_back({"--" + name, option->get_description(), hint.kind, hint.choices});
+      }
+    }
+    const auto children = app.get_subcommands([](const CLI::App*) { return true; });
+    for (const CLI::App* child : children)
+      described.subcommands.emplace_back(child->get_name(), child->get_description());
+    into.push_back(std::move(described));
+    for (const CLI::App* child : children) describe(*child, path + " " + child->get_name(), into);
+  }
+
+  CLI::App app_;
+  GlobalOptions global_;
+  std::vector<std::pair<const CLI::App*, Action>> actions_;
+  std::map<const CLI::Option*, Hint> kinds_;
+
+  ControlPlaneOptions serve_;
+  AgentsOptions agents_;
+  RegistrationsOptions registrations_;
+  GrantOptions grant_;
+  std::vector<std::string> capabilities_;
+  bool noCapabilities_ = false;
+  RunOptions run_;
+  ChatOptions chat_;
+  CLI::Option* messageOption_ = nullptr;
+  IntentsOptions intents_;
+  AuditOptions audit_;
+  std::string agent_, registration_, reason_, message_, intent_, path_, shell_;
+};
+
+}  // namespace
+
+int run(std::vector<std::string> args, Environment& environment) {
+  CommandLine commandLine;
+  return commandLine.run(std::move(args), environment);
+}
+
+}  // namespace vaultysclaw::cli

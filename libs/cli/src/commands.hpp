@@ -1,0 +1,74 @@
+// The subcommands. Each takes what the command line said and returns the exit code.
+#pragma once
+
+#include <optional>
+#include <string>
+#include <vector>
+
+#include "context.hpp"
+
+namespace vaultysclaw::cli {
+
+struct PageOptions {
+  int limit = 50;
+  int offset = 0;
+};
+
+struct AgentsOptions {
+  std::string status, search;
+  PageOptions page;
+};
+int listAgents(Context& context, const AgentsOptions& options);
+int showAgent(Context& context, const std::string& agent);
+int deleteAgent(Context& context, const std::string& agent);
+
+// What an operator grants. Absent members are left out of the request.
+struct GrantOptions {
+  std::optional<std::vector<std::string>> capabilities;
+  std::optional<std::int64_t> maxTokensPerDay, maxRequestsPerHour;
+  std::string policyId, expiresAt, reason;
+};
+int grantAgent(Context& context, const std::string& agent, const GrantOptions& options);
+
+struct RegistrationsOptions {
+  std::string status = "pending";
+  PageOptions page;
+};
+int listRegistrations(Context& context, const RegistrationsOptions& options);
+int approveRegistration(Context& context, const std::string& registration, const GrantOptions& options);
+int rejectRegistration(Context& context, const std::string& registration, const std::string& reason);
+
+struct RunOptions {
+  std::string agent, action;
+  std::string params = "{}";  // JSON, @file or - for standard input
+  double timeoutSeconds = 60;
+  bool noWait = false;
+};
+int runAction(Context& context, const RunOptions& options);
+
+struct ChatOptions {
+  std::string agent;
+  std::optional<std::string> message;
+  std::string conversation;
+  bool thinking = false;
+};
+int chat(Context& context, const ChatOptions& options);
+
+struct IntentsOptions {
+  std::string agent, status;
+  PageOptions page;
+};
+int listIntents(Context& context, const IntentsOptions& options);
+int showIntent(Context& context, const std::string& id);
+
+struct AuditOptions {
+  std::string actor, action, target;
+  PageOptions page;
+};
+int listAudit(Context& context, const AuditOptions& options);
+int verifyAudit(Context& context);
+
+int newIdentity(Context& context, const std::string& path);
+int showIdentity(Context& context, const std::string& path);
+
+}  // namespace vaultysclaw::cli

@@ -1,0 +1,367 @@
+// The hub: takes connections in, owns every part, and passes what happens from one to the other.
+#include "control/control_plane.hpp"
+
+#include <algorithm>
+#include <tuple>
+#include <unordered_map>
+
+#include "chats.hpp"
+#include "intents.hpp"
+#include "journal.hpp"
+#include "registrations.hpp"
+#include "registry.hpp"
+#include "rows.hpp"
+#include "session.hpp"
+
+namespace vaultysclaw::control {
+namespace {
+
+class Hub final : public ControlPlane, private SessionHost {
+ public:
+  Hub(ControlPorts ports, identity::VaultysId self, const ControlOptions& options)
+      : context_{ports, options, std::move(self), {}},
+        journal_(context_),
+        registry_(context_, journal_),
+        registrations_(context_, journal_, registry_, [this](Session& s, const store::AgentRow& row) { admit(s, row.did, nullptr); }),
+        intents_(context_, journal_, registry_),
+        chats_(context_, journal_, registry_) {}
+  ~Hub() override { shutdown(); }
+
+  Status load();
+
+  const identity::VaultysId& self() const override { return context_.self; }
+  void accept(std::unique_ptr<net::Connection> connection) override;
+  void shutdown() override;
+
+  std::vector<AgentView> agents() const override;
+  std::optional<AgentView> agent(const Did& did) const override;
+  void deleteAgent(const Did& did, std::string actor, Reply<std::monostate> reply) override;
+  void updateGrant(const Did& did, policy::Grant grant, std::string reason, std::string actor, Reply<AgentView> reply) override;
+
+  void registrations(std::optional<std::string> status, store::Page page,
+                     Reply<store::Listing<store::RegistrationRow>> reply) override;
+  void approve(const RegistrationId& id, Approval approval, Reply<store::AgentRow> reply) override {
+    if (open(reply)) registrations_.approve(id, std::move(approval), std::move(reply));
+  }
+  void reject(const RegistrationId& id, std::string reason, std::string actor, Reply<std::monostate> reply) override {
+    if (open(reply)) registrations_.reject(id, std::move(reason), std::move(actor), std::move(reply));
+  }
+
+  void run(RunRequest request, Reply<RunResult> reply) override {
+    if (open(reply)) intents_.run(std::move(request), std::move(reply));
+  }
+  void send(RunRequest request, Reply<SentIntent> reply) override {
+    if (open(reply)) intents_.send(std::move(request), std::move(reply));
+  }
+  void broadcast(RunRequest request, Reply<std::vector<SentIntent>> reply) override {
+    if (open(reply)) intents_.broadcast(std::move(request), std::move(reply));
+  }
+  void intents(store::IntentFilter filter, store::Page page, Reply<store::Listing<IntentView>> reply) override {
+    intents_.list(std::move(filter), page, std::move(reply));
+  }
+  void intent(const IntentId& id, Reply<IntentView> reply) override { intents_.read(id, std::move(reply)); }
+
+  void chat(ChatRequest request, ChatEvents events, std::function<void(Result<StartedChat>)> reply) override {
+    if (open<StartedChat>(reply)) chats_.start(std::move(request), std::move(events), std::move(reply));
+  }
+
+  void audit(store::AuditFilter filter, store::Page page, Reply<AuditView> reply) override;
+  void verifyAudit(Reply<AuditCheck> reply) override;
+  Counters counters() const override;
+
+ private:
+  // SessionHost
+  Result<Certified> certify(const Session& session, const Did& claimed, identity::IdVersion version) override;
+  void onProved(Session& session, Candidate candidate) override;
+  void onMessage(Session& session, const protocol::Message& message) override;
+  void onRefused(Session& session, const Error& error) override;
+  void onClosed(Session& session) override;
+  void onGone(Session& session) override;
+
+  // Makes `session` the connection of a known agent. `candidate` is absent when it has waited for its approval.
+  void admit(Session& session, const Did& did, const Candidate* candidate);
+  void onHeartbeat(Session& session, Agent& agent, const protocol::Heartbeat& heartbeat);
+  // The session stops counting against the limits on handshakes under way.
+  void leaveHandshake(const Session& session);
+  AgentView viewOf(const Agent& agent) const;
+
+  template <class T>
+  bool open(Reply<T>& reply) const {
+    if (!stopped_) return true;
+    context_.replyLater<T>(std::move(reply), shuttingDown());
+    return false;
+  }
+
+  Context context_;
+  Journal journal_;
+  Registry registry_;
+  Registrations registrations_;
+  Intents intents_;
+  Chats chats_;
+  bool stopped_ = false;
+  std::uint64_t nextSession_ = 1;
+  std::unordered_map<std::uint64_t, std::shared_ptr<Session>> sessions_;
+  std::unordered_map<std::uint64_t, std::string> underWay_;  // sessions in their first handshake, and their address
+  std::unordered_map<std::string, std::size_t> underWayAt_;  // by address
+};
+
+Status Hub::load() {
+  VC_TRY(Intents::recover(context_.ports.store, context_.now()));
+  std::vector<store::AgentRow> agents;
+  std::vector<store::RegistrationRow> waiting;
+  VC_TRY(context_.ports.store.readBlocking([&](store::ControlReader& reader) -> Status {
+    VC_TRY_ASSIGN(agents, reader.agents());
+    VC_TRY_ASSIGN(waiting, reader.pendingRegistrations());
+    return {};
+  }));
+  for (auto& row : agents) VC_TRY(registry_.load(std::move(row)));
+  for (auto& row : waiting) registrations_.load(std::move(row));
+  return {};
+}
+
+// ---- connections ----------------------------------------------------------------------------------------------------
+
+void Hub::accept(std::unique_ptr<net::Connection> connection) {
+  const std::string address = connection->peer().address;
+  const std::uint64_t id = nextSession_++;
+  SessionHost& host = *this;
+  auto session = std::make_shared<Session>(context_, host, id, std::move(connection));
+  sessions_.emplace(id, session);
+  const auto here = underWayAt_.find(address);
+  const bool full = underWay_.size() >= context_.options.maxHandshakes ||
+                    (here != underWayAt_.end() && here->second >= context_.options.maxHandshakesPerAddress);
+  underWay_.emplace(id, address);
+  ++underWayAt_[address];
+  session->start();
+  if (stopped_) return session->close(net::close_code::kGoingAway, "the control plane is shutting down");
+  if (full) session->refuse(Error{Errc::Busy, "too many handshakes are under way; connect again later"});
+}
+
+void Hub::leaveHandshake(const Session& session) {
+  const auto it = underWay_.find(session.id());
+  if (it == underWay_.end()) return;
+  if (const auto here = underWayAt_.find(it->second); here != underWayAt_.end() && --here->second == 0) underWayAt_.erase(here);
+  underWay_.erase(it);
+}
+
+Result<Certified> Hub::certify(const Session&, const Did& claimed, identity::IdVersion version) {
+  const Agent* agent = registry_.find(claimed);
+  const int proved = agent ? agent->row.handshakeVersion : registrations_.handshakeVersion(claimed).value_or(0);
+  if (version == identity::IdVersion::V0 && proved >= 1) {
+    return Error{Errc::PolicyDenied, "version 0 handshakes are refused for " + claimed.value +
+                                         ", which has completed version 1: its certificate would not be protected"};
+  }
+  return agent ? Certified{true, agent->grant} : Certified{};
+}
+
+void Hub::onProved(Session& session, Candidate candidate) {
+  leaveHandshake(session);
+  // What was certified may have been decided otherwise while the handshake ran.
+  const auto version = candidate.handshakeVersion >= 1 ? identity::IdVersion::V1 : identity::IdVersion::V0;
+  if (auto now = certify(session, candidate.did, version); !now) return session.refuse(now.error());
+  const bool known = registry_.find(candidate.did) != nullptr;
+  if (candidate.certified.known && !known) {
+    return session.refuse(Error{Errc::PolicyDenied, "the agent was removed during its handshake; connect again to register"});
+  }
+  if (known) return admit(session, candidate.did, &candidate);
+  registrations_.onProved(session, candidate);
+}
+
+void Hub::admit(Session& session, const Did& did, const Candidate* candidate) {
+  Agent* agent = registry_.find(did);
+  VC_ASSERT(agent, "admit() of an agent that is not in the registry");
+  const auto old = std::exchange(agent->session, session.shared_from_this());
+  agent->connectedAt = context_.now();
+  agent->row.lastSeenAt = agent->connectedAt;
+  agent->seenStoredAt = context_.ports.clock.steady();
+  agent->lastHeartbeat.reset();
+  if (candidate && candidate->handshakeVersion > agent->row.handshakeVersion) agent->row.handshakeVersion = candidate->handshakeVersion;
+
+  Registry::Change change = [seen = *agent->connectedAt, version = agent->row.handshakeVersion,
+                             name = candidate ? std::optional(candidate->name) : std::nullopt,
+                             requested = candidate && candidate->statedCapabilities
+                                             ? std::optional(capabilitiesToJson(candidate->capabilities))
+                                             : std::nullopt](store::AgentRow& row) -> Status {
+    row.lastSeenAt = seen;
+    row.handshakeVersion = std::max(row.handshakeVersion, version);
+    if (name) row.name = *name;
+    if (requested) row.requestedCapabilities = *requested;
+    return {};
+  };
+  const auto& peer = session.peer();
+  registry_.changeSurely(did, std::move(change),
+                         AuditEntry{did.value, "agent.connect", did.value,
+                                    details({{"address", peer.address}, {"transport", peer.transport},
+                                             {"handshakeVersion", std::to_string(agent->row.handshakeVersion)}})});
+  context_.ports.log.info("agent", printable(agent->row.name) + " (" + did.value + ") connected from " + peer.address);
+  session.connect(did, agent->grant);
+  if (old && old.get() != &session) old->close(net::close_code::kNormal, "replaced by another connection of this agent");
+}
+
+void Hub::onRefused(Session& session, const Error& error) {
+  context_.ports.log.info("session", "refused " + session.peer().address + ' ' + session.did().value + ": " + printable(error.message));
+  journal_.recordRefusal(session.did().empty() ? session.peer().address : session.did().value, printable(error.message));
+}
+
+void Hub::onClosed(Session& session) {
+  leaveHandshake(session);
+  registrations_.onClosed(session);
+  Agent* agent = registry_.find(session.did());
+  if (!agent || agent->session.get() != &session) return;
+  agent->session.reset();
+  agent->connectedAt.reset();
+  journal_.record({session.did().value, "agent.disconnect", session.did().value, "{}"});
+  context_.ports.log.info("agent", printable(agent->row.name) + " (" + session.did().value + ") disconnected");
+  if (stopped_) return;  // shutdown() answers what is pending
+  intents_.agentGone(session.did(), Error{Errc::Unavailable, "the agent disconnected before it answered; the intent may have run"});
+  chats_.agentGone(session.did());
+}
+
+void Hub::onGone(Session& session) { sessions_.erase(session.id()); }
+
+void Hub::onMessage(Session& session, const protocol::Message& message) {
+  Agent* agent = registry_.find(session.did());
+  if (!agent || agent->session.get() != &session) return;
+  using namespace protocol;
+  bool wanted = true;
+  if (const auto* heartbeat = std::get_if<Heartbeat>(&message.payload)) {
+    onHeartbeat(session, *agent, *heartbeat);
+  } else if (const auto* result = std::get_if<IntentResult>(&message.payload)) {
+    registry_.seen(*agent);
+    wanted = intents_.onResult(session.did(), *result);
+  } else if (const auto* ack = std::get_if<IntentAck>(&message.payload)) {
+    intents_.onAck(session.did(), *ack);
+  } else if (const auto* chunk = std::get_if<ChatResponse>(&message.payload)) {
+    wanted = chats_.onResponse(session.did(), *chunk);
+  } else if (const auto* approval = std::get_if<ToolApprovalRequest>(&message.payload)) {
+    // Nobody is asked, so the answer is no, at once: the agent would wait in vain.
+    session.send(ToolApprovalResponse{approval->requestId, false, "this control plane takes no tool approvals"});
+  } else {
+    wanted = false;  // answers to questions that were not asked, and types of another version
+  }
+  if (wanted) return;
+  ++context_.counters.messagesRefused;
+  context_.ports.log.debug("agent", session.did().value + ": dropped an unexpected message");
+}
+
+void Hub::onHeartbeat(Session& session, Agent& agent, const protocol::Heartbeat& heartbeat) {
+  agent.lastHeartbeat = heartbeat;
+  registry_.seen(agent);
+  session.send(protocol::Pong{toIso8601(context_.now()), heartbeat.syncId});
+}
+
+void Hub::shutdown() {
+  if (std::exchange(stopped_, true)) return;
+  intents_.shutdown();
+  chats_.shutdown();
+  std::vector<std::shared_ptr<Session>> open;
+  for (const auto& [id, session] : sessions_) open.push_back(session);
+  for (const auto& session : open) session->close(net::close_code::kGoingAway, "the control plane is shutting down");
+}
+
+// ---- agents ---------------------------------------------------------------------------------------------------------
+
+AgentView Hub::viewOf(const Agent& agent) const {
+  AgentView view;
+  view.row = agent.row;
+  view.lastHeartbeat = agent.lastHeartbeat;
+  view.pendingIntents = intents_.pending(agent.row.did);
+  if (agent.session) {
+    view.status = AgentStatus::Connected;
+    view.connectedAt = agent.connectedAt;
+    view.address = agent.session->peer().address;
+    view.transport = agent.session->peer().transport;
+  }
+  return view;
+}
+
+std::vector<AgentView> Hub::agents() const {
+  std::vector<AgentView> out;
+  out.reserve(registry_.all().size());
+  for (const auto& [did, agent] : registry_.all()) out.push_back(viewOf(agent));
+  std::sort(out.begin(), out.end(), [](const AgentView& a, const AgentView& b) {
+    return std::tie(a.row.createdAt, a.row.did) < std::tie(b.row.createdAt, b.row.did);
+  });
+  return out;
+}
+
+std::optional<AgentView> Hub::agent(const Did& did) const {
+  const Agent* found = registry_.find(did);
+  return found ? std::optional(viewOf(*found)) : std::nullopt;
+}
+
+void Hub::deleteAgent(const Did& did, std::string actor, Reply<std::monostate> reply) {
+  if (!open(reply)) return;
+  registry_.remove(did, AuditEntry{std::move(actor), "agent.delete", did.value, "{}"}, [this, did, reply = std::move(reply)](const Status& status) {
+    if (!status) return reply(status.error());
+    if (Agent* agent = registry_.find(did)) {
+      if (const auto session = agent->session) {
+        session->send(protocol::AuthFailed{"revoked"});
+        session->close(net::close_code::kPolicy, "an operator removed this agent");
+      }
+    }
+    registry_.drop(did);
+    reply(std::monostate{});
+  });
+}
+
+void Hub::updateGrant(const Did& did, policy::Grant grant, std::string reason, std::string actor, Reply<AgentView> reply) {
+  if (!open(reply)) return;
+  if (auto ok = checkGrant(grant); !ok) return context_.replyLater<AgentView>(std::move(reply), ok.error());
+  AuditEntry entry{std::move(actor), "agent.update", did.value,
+                   details({{"capabilities", capabilitiesToJson(grant.capabilities)}, {"limits", limitsToJson(grant.limits)},
+                            {"policyId", grant.policyId.value_or("")}, {"reason", reason}})};
+  Registry::Change change = [grant = std::move(grant)](store::AgentRow& row) -> Status {
+    setGrant(row, grant);
+    return {};
+  };
+  registry_.change(did, std::move(change), std::move(entry),
+                   [this, did, reason = std::move(reason), reply = std::move(reply)](Result<store::AgentRow> row) {
+                     if (!row) return reply(row.error());
+                     const Agent* agent = registry_.find(did);
+                     if (!agent) return reply(Error{Errc::NotFound, "no agent " + did.value});
+                     if (agent->session) agent->session->reissue(reason.empty() ? "Certificate reissue" : reason);
+                     reply(viewOf(*agent));
+                   });
+}
+
+// ---- reading --------------------------------------------------------------------------------------------------------
+
+void Hub::registrations(std::optional<std::string> status, store::Page page, Reply<store::Listing<store::RegistrationRow>> reply) {
+  context_.readLater<store::Listing<store::RegistrationRow>>(
+      [status = std::move(status), page](store::ControlReader& reader) { return reader.registrations(status, page); }, std::move(reply));
+}
+
+void Hub::audit(store::AuditFilter filter, store::Page page, Reply<AuditView> reply) {
+  context_.readLater<AuditView>(
+      [filter = std::move(filter), page](store::ControlReader& reader) -> Result<AuditView> {
+        VC_TRY_ASSIGN(auto rows, reader.audit(filter, page));
+        return AuditView{std::move(rows)};
+      },
+      std::move(reply));
+}
+
+void Hub::verifyAudit(Reply<AuditCheck> reply) {
+  context_.readLater<AuditCheck>([](store::ControlReader& reader) { return verifyChain(reader); }, std::move(reply));
+}
+
+Counters Hub::counters() const {
+  Counters out = context_.counters;
+  out.openConnections = sessions_.size();
+  out.pendingRegistrations = registrations_.count();
+  out.connectedAgents = static_cast<std::size_t>(std::count_if(registry_.all().begin(), registry_.all().end(),
+                                                               [](const auto& entry) { return entry.second.session != nullptr; }));
+  return out;
+}
+
+}  // namespace
+
+Result<std::unique_ptr<ControlPlane>> ControlPlane::create(ControlPorts ports, identity::VaultysId self, ControlOptions options) {
+  if (!self.hasSecret()) return Error{Errc::InvalidArgument, "the control plane's identity has no secret"};
+  if (self.type() != identity::IdType::Machine) return Error{Errc::InvalidArgument, "the control plane's identity must be a machine"};
+  auto hub = std::make_unique<Hub>(ports, self.toVersion(identity::IdVersion::V1), options);
+  VC_TRY(hub->load());
+  return std::unique_ptr<ControlPlane>(std::move(hub));
+}
+
+}  // namespace vaultysclaw::control

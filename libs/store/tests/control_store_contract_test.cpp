@@ -1,0 +1,388 @@
+// What every backend of ControlStore must do: add a Backend to kBackends, and all of it runs there too.
+#include <gtest/gtest.h>
+
+#include <atomic>
+#include <thread>
+
+#include "store/control_store.hpp"
+#include "temporary_directory.hpp"
+
+namespace vaultysclaw::store {
+namespace {
+
+struct Backend {
+  const char* name;
+  WriterThread writerThread;
+  // Opens what earlier calls with the same directory wrote.
+  Result<std::unique_ptr<ControlStore>> (*open)(const TemporaryDirectory& directory, WriterThread writerThread);
+};
+
+Result<std::unique_ptr<ControlStore>> openSqlite(const TemporaryDirectory& directory, WriterThread writerThread) {
+  return openControlStore({.path = directory / "control.db", .writerThread = writerThread});
+}
+
+constexpr Backend kBackends[] = {{"SqliteWithThread", WriterThread::Yes, openSqlite},
+                                 {"SqliteOnCaller", WriterThread::No, openSqlite}};
+
+// Quotes, control characters, NUL and bytes that are not UTF-8: everything a foreign name may try.
+constexpr char kNastyText[] = "'); DROP TABLE agents; -- \" ; \0 \n \xc3\xa9 \xff %s";
+const std::string kNasty(kNastyText, sizeof kNastyText - 1);
+
+class ControlStoreContract : public ::testing::TestWithParam<Backend> {
+ protected:
+  void SetUp() override { reopen(); }
+
+  void reopen() {
+    store_.reset();
+    auto opened = GetParam().open(directory_, GetParam().writerThread);
+    ASSERT_TRUE(opened.ok()) << opened.error().message;
+    store_ = std::move(*opened);
+  }
+  // Durability of each write: whoever reads next is a new store on the same file.
+  Status write(const ControlStore::Work& work) {
+    const Status status = store_->writeBlocking(work);
+    reopen();
+    return status;
+  }
+  template <class Read>
+  auto read(Read&& query) {
+    std::optional<std::invoke_result_t<Read, ControlReader&>> out;
+    VC_EXPECT_OK(store_->readBlocking([&](ControlReader& reader) -> Status {
+      out.emplace(query(reader));
+      return {};
+    }));
+    EXPECT_TRUE(out->ok()) << (out->ok() ? "" : out->error().message);
+    return std::move(**out);
+  }
+
+  static AgentRow agent(const std::string& did) {
+    return {.did = Did(did),
+            .publicId = {1, 0, 255},
+            .name = kNasty,
+            .capabilities = R"(["a"])",
+            .requestedCapabilities = R"(["a","b"])",
+            .limits = R"({"x":1})",
+            .policyId = kNasty,
+            .policyExpiresAt = fromUnixMillis(99),
+            .handshakeVersion = 2,
+            .createdAt = fromUnixMillis(5),
+            .lastSeenAt = fromUnixMillis(-1)};
+  }
+  static IntentRow intent(const std::string& id, const std::string& did = "d1", std::int64_t at = 10) {
+    return {.id = IntentId(id),
+            .did = Did(did),
+            .action = "act",
+            .params = R"({"q":"'"})",
+            .token = "tok",
+            .status = "pending",
+            .requestedBy = "operator",
+            .createdAt = fromUnixMillis(at)};
+  }
+  static AuditRow auditRow(std::int64_t seq, const std::string& actor = "operator", const std::string& action = "a") {
+    return {.seq = seq,
+            .at = fromUnixMillis(seq),
+            .actor = actor,
+            .action = action,
+            .target = kNasty,
+            .details = "{}",
+            .previousHash = {9},
+            .hash = {8, 7}};
+  }
+
+  TemporaryDirectory directory_;
+  std::unique_ptr<ControlStore> store_;
+};
+
+TEST_P(ControlStoreContract, KeepsAgents) {
+  AgentRow bare{.did = Did("did:2"), .publicId = {}, .name = "", .createdAt = fromUnixMillis(4)};
+  VC_EXPECT_OK(write([&](ControlWriter& w) { return w.putAgent(agent("did:1")); }));
+  VC_EXPECT_OK(write([&](ControlWriter& w) { return w.putAgent(bare); }));
+  const auto one = read([](ControlReader& r) { return r.agent(Did("did:1")); });
+  ASSERT_TRUE(one);
+  EXPECT_EQ(one->did, Did("did:1"));
+  EXPECT_EQ(one->publicId, (Bytes{1, 0, 255}));
+  EXPECT_EQ(one->name, kNasty);
+  EXPECT_EQ(one->capabilities, R"(["a"])");
+  EXPECT_EQ(one->requestedCapabilities, R"(["a","b"])");
+  EXPECT_EQ(one->limits, R"({"x":1})");
+  EXPECT_EQ(one->policyId, kNasty);
+  EXPECT_EQ(one->policyExpiresAt, fromUnixMillis(99));
+  EXPECT_EQ(one->handshakeVersion, 2);
+  EXPECT_EQ(one->createdAt, fromUnixMillis(5));
+  EXPECT_EQ(one->lastSeenAt, fromUnixMillis(-1));
+  const auto all = read([](ControlReader& r) { return r.agents(); });
+  ASSERT_EQ(all.size(), 2u);
+  EXPECT_EQ(all[0].did, Did("did:2"));
+  EXPECT_FALSE(all[0].policyId || all[0].policyExpiresAt || all[0].lastSeenAt);
+  EXPECT_FALSE(read([](ControlReader& r) { return r.agent(Did("did:' OR 1=1 --")); }));
+}
+
+TEST_P(ControlStoreContract, ReplacesAgentsButNeverLowersTheHandshakeVersion) {
+  VC_EXPECT_OK(write([&](ControlWriter& w) { return w.putAgent(agent("did:1")); }));
+  AgentRow changed = agent("did:1");
+  changed.name = "new";
+  changed.policyId.reset();
+  changed.handshakeVersion = 1;
+  VC_EXPECT_OK(write([&](ControlWriter& w) { return w.putAgent(changed); }));
+  const auto one = read([](ControlReader& r) { return r.agent(Did("did:1")); });
+  EXPECT_EQ(one->name, "new");
+  EXPECT_FALSE(one->policyId);
+  EXPECT_EQ(one->handshakeVersion, 2);
+  VC_EXPECT_OK(write([&](ControlWriter& w) { return w.touchAgent(Did("did:1"), fromUnixMillis(77)); }));
+  EXPECT_EQ(read([](ControlReader& r) { return r.agent(Did("did:1")); })->lastSeenAt, fromUnixMillis(77));
+}
+
+TEST_P(ControlStoreContract, DeletesAgentsAndLeavesTheirIntents) {
+  VC_EXPECT_OK(write([&](ControlWriter& w) { return w.putAgent(agent("d1")); }));
+  VC_EXPECT_OK(write([&](ControlWriter& w) { return w.insertIntent(intent("i1")); }));
+  VC_EXPECT_OK(write([&](ControlWriter& w) { return w.deleteAgent(Did("d1")); }));
+  VC_EXPECT_ERROR(Errc::NotFound, write([&](ControlWriter& w) { return w.deleteAgent(Did("d1")); }));
+  VC_EXPECT_ERROR(Errc::NotFound, write([&](ControlWriter& w) { return w.touchAgent(Did("d1"), {}); }));
+  EXPECT_TRUE(read([](ControlReader& r) { return r.intent(IntentId("i1")); }));
+}
+
+TEST_P(ControlStoreContract, KeepsRegistrations) {
+  RegistrationRow row{.id = RegistrationId("r1"),
+                      .did = Did("d1"),
+                      .publicId = {3},
+                      .name = kNasty,
+                      .requestedCapabilities = "[]",
+                      .address = "127.0.0.1",
+                      .status = "pending",
+                      .reason = "",
+                      .handshakeVersion = 2,
+                      .createdAt = fromUnixMillis(50)};
+  VC_EXPECT_OK(write([&](ControlWriter& w) { return w.putRegistration(row); }));
+  row.id = RegistrationId("r2");
+  row.createdAt = fromUnixMillis(40);
+  VC_EXPECT_OK(write([&](ControlWriter& w) { return w.putRegistration(row); }));
+  auto pending = read([](ControlReader& r) { return r.pendingRegistrations(); });
+  ASSERT_EQ(pending.size(), 2u);
+  EXPECT_EQ(pending[0].id, RegistrationId("r2"));
+  row.status = "rejected";
+  row.reason = kNasty;
+  row.decidedAt = fromUnixMillis(60);
+  row.decidedBy = "operator";
+  VC_EXPECT_OK(write([&](ControlWriter& w) { return w.putRegistration(row); }));
+  EXPECT_EQ(read([](ControlReader& r) { return r.pendingRegistrations(); }).size(), 1u);
+  const auto decided = read([](ControlReader& r) { return r.registration(RegistrationId("r2")); });
+  ASSERT_TRUE(decided);
+  EXPECT_EQ(decided->did, Did("d1"));
+  EXPECT_EQ(decided->publicId, Bytes{3});
+  EXPECT_EQ(decided->name, kNasty);
+  EXPECT_EQ(decided->address, "127.0.0.1");
+  EXPECT_EQ(decided->status, "rejected");
+  EXPECT_EQ(decided->reason, kNasty);
+  EXPECT_EQ(decided->handshakeVersion, 2);
+  EXPECT_EQ(decided->createdAt, fromUnixMillis(40));
+  EXPECT_EQ(decided->decidedAt, fromUnixMillis(60));
+  EXPECT_EQ(decided->decidedBy, "operator");
+  const auto all = read([](ControlReader& r) { return r.registrations(std::nullopt, {}); });
+  EXPECT_EQ(all.total, 2);
+  EXPECT_EQ(all.items[0].id, RegistrationId("r1"));
+  const auto rejected = read([](ControlReader& r) { return r.registrations("rejected", {}); });
+  EXPECT_EQ(rejected.total, 1);
+  EXPECT_EQ(rejected.items[0].id, RegistrationId("r2"));
+  EXPECT_FALSE(read([](ControlReader& r) { return r.registration(RegistrationId("r3")); }));
+}
+
+TEST_P(ControlStoreContract, EndsIntentsOnce) {
+  VC_EXPECT_OK(write([&](ControlWriter& w) { return w.insertIntent(intent("i1")); }));
+  IntentRow other = intent("i1");
+  other.action = "other";
+  VC_EXPECT_ERROR(Errc::Conflict, write([&](ControlWriter& w) { return w.insertIntent(other); }));
+  IntentRow end = intent("i1");
+  end.action = "ignored";
+  VC_EXPECT_ERROR(Errc::InvalidArgument, write([&](ControlWriter& w) { return w.finishIntent(end); }));
+  end.status = "success";
+  end.output = R"({"big":1.50})";
+  end.executedAt = fromUnixMillis(20);
+  end.finishedAt = fromUnixMillis(30);
+  VC_EXPECT_OK(write([&](ControlWriter& w) { return w.finishIntent(end); }));
+  end.status = "failed";
+  end.error = "late";
+  VC_EXPECT_ERROR(Errc::Conflict, write([&](ControlWriter& w) { return w.finishIntent(end); }));
+  end.id = IntentId("i2");
+  VC_EXPECT_ERROR(Errc::NotFound, write([&](ControlWriter& w) { return w.finishIntent(end); }));
+  const auto row = read([](ControlReader& r) { return r.intent(IntentId("i1")); });
+  ASSERT_TRUE(row);
+  EXPECT_EQ(row->action, "act");
+  EXPECT_EQ(row->params, R"({"q":"'"})");
+  EXPECT_EQ(row->token, "tok");
+  EXPECT_EQ(row->status, "success");
+  EXPECT_EQ(row->output, R"({"big":1.50})");
+  EXPECT_FALSE(row->error || row->code || row->userDid);
+  EXPECT_EQ(row->requestedBy, "operator");
+  EXPECT_EQ(row->executedAt, fromUnixMillis(20));
+  EXPECT_EQ(row->finishedAt, fromUnixMillis(30));
+}
+
+TEST_P(ControlStoreContract, ListsIntentsNewestFirstWithTotals) {
+  VC_EXPECT_OK(write([&](ControlWriter& w) -> Status {
+    for (int i = 0; i < 10; ++i) {
+      IntentRow row = intent("i" + std::to_string(i), i % 2 == 0 ? "even" : "odd", i < 5 ? 100 : 100 + i);
+      if (i == 3) row.status = "lost";
+      VC_TRY(w.insertIntent(row));
+    }
+    return {};
+  }));
+  const auto ids = [&](const IntentFilter& filter, Page page) {
+    const auto listing = read([&](ControlReader& r) { return r.intents(filter, page); });
+    std::string out = std::to_string(listing.total) + ":";
+    for (const auto& row : listing.items) out += " " + row.id.value;
+    return out;
+  };
+  EXPECT_EQ(ids({}, {}), "10: i9 i8 i7 i6 i5 i4 i3 i2 i1 i0");  // equal times: the later insertion first
+  EXPECT_EQ(ids({}, {.offset = 2, .limit = 3}), "10: i7 i6 i5");
+  EXPECT_EQ(ids({}, {.offset = 10, .limit = 3}), "10:");
+  EXPECT_EQ(ids({}, {.offset = 0, .limit = 0}), "10:");
+  EXPECT_EQ(ids({.did = Did("odd")}, {}), "5: i9 i7 i5 i3 i1");
+  EXPECT_EQ(ids({.status = "lost"}, {}), "1: i3");
+  EXPECT_EQ(ids({.did = Did("odd"), .status = "pending"}, {.limit = 1}), "4: i9");
+  EXPECT_EQ(ids({.did = Did("odd' OR '1'='1")}, {}), "0:");
+  VC_EXPECT_ERROR(Errc::InvalidArgument, store_->readBlocking([](ControlReader& r) -> Status {
+    const auto listing = r.intents({}, {.limit = -1});
+    return listing.ok() ? Status() : Status(listing.error());
+  }));
+}
+
+TEST_P(ControlStoreContract, NumbersAuditRowsWithoutGaps) {
+  EXPECT_FALSE(read([](ControlReader& r) { return r.lastAudit(); }));
+  VC_EXPECT_ERROR(Errc::Conflict, write([&](ControlWriter& w) { return w.appendAudit(auditRow(2)); }));
+  VC_EXPECT_OK(write([&](ControlWriter& w) { return w.appendAudit(auditRow(1)); }));
+  VC_EXPECT_ERROR(Errc::Conflict, write([&](ControlWriter& w) { return w.appendAudit(auditRow(1)); }));
+  VC_EXPECT_ERROR(Errc::Conflict, write([&](ControlWriter& w) { return w.appendAudit(auditRow(3)); }));
+  VC_EXPECT_OK(write([&](ControlWriter& w) { return w.appendAudit(auditRow(2, "system", "b")); }));
+  VC_EXPECT_OK(write([&](ControlWriter& w) { return w.appendAudit(auditRow(3)); }));
+  const auto last = read([](ControlReader& r) { return r.lastAudit(); });
+  ASSERT_TRUE(last);
+  EXPECT_EQ(last->seq, 3);
+  EXPECT_EQ(last->at, fromUnixMillis(3));
+  EXPECT_EQ(last->target, kNasty);
+  EXPECT_EQ(last->previousHash, Bytes{9});
+  EXPECT_EQ(last->hash, (Bytes{8, 7}));
+  const auto range = read([](ControlReader& r) { return r.auditRange(2, 10); });
+  ASSERT_EQ(range.size(), 2u);
+  EXPECT_EQ(range[0].seq, 2);
+  const auto newest = read([](ControlReader& r) { return r.audit({}, {.limit = 1}); });
+  EXPECT_EQ(newest.total, 3);
+  EXPECT_EQ(newest.items.at(0).seq, 3);
+  EXPECT_EQ(read([](ControlReader& r) { return r.audit({.actor = "system"}, {}); }).total, 1);
+  EXPECT_EQ(read([](ControlReader& r) { return r.audit({.action = "a"}, {}); }).total, 2);
+  EXPECT_EQ(read([](ControlReader& r) { return r.audit({.target = kNasty}, {}); }).total, 3);
+  EXPECT_EQ(
+      read([](ControlReader& r) { return r.audit({.actor = "operator", .action = "a", .target = "none"}, {}); }).total,
+      0);
+}
+
+TEST_P(ControlStoreContract, KeepsTokensAndMeta) {
+  const ApiTokenRow token{.id = TokenId("t1"), .name = kNasty, .hash = Bytes(32, 5), .createdAt = fromUnixMillis(1)};
+  VC_EXPECT_OK(write([&](ControlWriter& w) { return w.putApiToken(token); }));
+  ApiTokenRow same = token;
+  same.id = TokenId("t2");
+  VC_EXPECT_ERROR(Errc::Conflict, write([&](ControlWriter& w) { return w.putApiToken(same); }));
+  const auto tokens = read([](ControlReader& r) { return r.apiTokens(); });
+  ASSERT_EQ(tokens.size(), 1u);
+  EXPECT_EQ(tokens[0].id, TokenId("t1"));
+  EXPECT_EQ(tokens[0].name, kNasty);
+  EXPECT_EQ(tokens[0].hash, Bytes(32, 5));
+  VC_EXPECT_OK(write([&](ControlWriter& w) { return w.putMeta(kNasty, "x"); }));
+  VC_EXPECT_OK(write([&](ControlWriter& w) { return w.putMeta(kNasty, kNasty); }));
+  EXPECT_EQ(read([](ControlReader& r) { return r.meta(kNasty); }), kNasty);
+  EXPECT_FALSE(read([](ControlReader& r) { return r.meta("other"); }));
+}
+
+TEST_P(ControlStoreContract, UndoesAFailedWorkAlone) {
+  const auto put = [](const char* key, Status outcome) {
+    return [=](ControlWriter& w) -> Status {
+      VC_TRY(w.putMeta(key, "x"));
+      EXPECT_TRUE(w.meta(key)->has_value());  // a work sees what it wrote
+      return outcome;
+    };
+  };
+  std::vector<Status> outcomes(3);
+  ASSERT_TRUE(store_->write(put("a", {}), [&](Status s) { outcomes[0] = s; }));
+  ASSERT_TRUE(store_->write(put("b", Error{Errc::PolicyDenied, "no"}), [&](Status s) { outcomes[1] = s; }));
+  ASSERT_TRUE(store_->write(put("c", {}), [&](Status s) { outcomes[2] = s; }));
+  ASSERT_TRUE(store_->write(put("d", {}), nullptr));
+  reopen();
+  VC_EXPECT_OK(outcomes[0]);
+  VC_EXPECT_ERROR(Errc::PolicyDenied, outcomes[1]);
+  VC_EXPECT_OK(outcomes[2]);
+  EXPECT_TRUE(read([](ControlReader& r) { return r.meta("a"); }));
+  EXPECT_FALSE(read([](ControlReader& r) { return r.meta("b"); }));
+  EXPECT_TRUE(read([](ControlReader& r) { return r.meta("c"); }));
+  EXPECT_TRUE(read([](ControlReader& r) { return r.meta("d"); }));
+}
+
+TEST_P(ControlStoreContract, HandsTheErrorOfAReadBack) {
+  VC_EXPECT_ERROR(Errc::Expired,
+                  store_->readBlocking([](ControlReader&) -> Status { return Error{Errc::Expired, "x"}; }));
+}
+
+TEST_P(ControlStoreContract, LetsDoneWriteAgain) {
+  std::optional<Status> second;
+  ASSERT_TRUE(store_->write([](ControlWriter& w) { return w.putMeta("first", "x"); },
+                            [&](Status) {
+                              EXPECT_TRUE(store_->write([](ControlWriter& w) { return w.putMeta("second", "x"); },
+                                                        [&](Status s) { second = s; }));
+                            }));
+  VC_EXPECT_OK(store_->writeBlocking([](ControlWriter&) -> Status { return {}; }));
+  reopen();
+  ASSERT_TRUE(second);
+  VC_EXPECT_OK(*second);
+}
+
+TEST_P(ControlStoreContract, ServesWritersAndReadersAtOnce) {
+  constexpr int kWriters = 4, kEach = 50;
+  std::atomic<int> committed = 0, conflicts = 0;
+  std::atomic<bool> writing = true;
+  std::vector<std::thread> threads;
+  for (int t = 0; t < kWriters; ++t) {
+    threads.emplace_back([&, t] {
+      for (int i = 0; i < kEach; ++i) {
+        // Two rows that belong together, and every id tried twice.
+        const std::string id = std::to_string(t / 2) + "-" + std::to_string(i);
+        const Status status = store_->writeBlocking([&](ControlWriter& w) -> Status {
+          VC_TRY_ASSIGN(const auto last, w.lastAudit());
+          VC_TRY(w.appendAudit(auditRow(last ? last->seq + 1 : 1)));
+          return w.insertIntent(intent(id));
+        });
+        if (status.ok())
+          ++committed;
+        else if (status.error().code == Errc::Conflict)
+          ++conflicts;
+      }
+    });
+  }
+  std::vector<std::thread> readers;
+  for (int t = 0; t < 6; ++t) {
+    readers.emplace_back([&] {
+      std::int64_t before = 0;
+      do {
+        VC_EXPECT_OK(store_->readBlocking([&](ControlReader& r) -> Status {
+          VC_TRY_ASSIGN(const auto intents, r.intents({}, {.limit = 1}));
+          VC_TRY_ASSIGN(const auto audit, r.audit({}, {.limit = 1}));
+          EXPECT_EQ(intents.total, audit.total);  // one snapshot
+          EXPECT_GE(intents.total, before);
+          before = intents.total;
+          return {};
+        }));
+      } while (writing);
+    });
+  }
+  for (auto& thread : threads) thread.join();
+  writing = false;
+  for (auto& thread : readers) thread.join();
+  EXPECT_EQ(committed, kWriters * kEach / 2);
+  EXPECT_EQ(conflicts, kWriters * kEach / 2);
+  reopen();
+  EXPECT_EQ(read([](ControlReader& r) { return r.intents({}, {}); }).total, kWriters * kEach / 2);
+  EXPECT_EQ(read([](ControlReader& r) { return r.lastAudit(); })->seq, kWriters * kEach / 2);
+}
+
+INSTANTIATE_TEST_SUITE_P(Backends, ControlStoreContract, ::testing::ValuesIn(kBackends),
+                         [](const auto& param) { return std::string(param.param.name); });
+
+}  // namespace
+}  // namespace vaultysclaw::store

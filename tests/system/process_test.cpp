@@ -1,0 +1,253 @@
+// The product as its users run it: the real binary and real agents as processes on loopback.
+#include <gmock/gmock.h>
+#include <gtest/gtest.h>
+#include <signal.h>
+#include <sys/stat.h>
+
+#include <nlohmann/json.hpp>
+
+#include "child_process.hpp"
+
+namespace vaultysclaw::system_test {
+namespace {
+
+using testing::HasSubstr;
+using Json = nlohmann::json;
+using namespace std::chrono_literals;
+
+const std::string kProduct = VC_PRODUCT_BINARY;
+const std::string kProbe = VC_PROBE_BINARY;
+
+class Processes : public testing::Test {
+ protected:
+  void TearDown() override {
+    if (!HasFailure()) return;
+    for (const auto& file : std::filesystem::directory_iterator(directory_.path())) {
+      if (file.path().extension() == ".err" || file.path().extension() == ".out") {
+        std::cerr << "--- " << file.path().filename() << "\n" << readFile(file.path()) << "\n";
+      }
+    }
+  }
+
+  // Starts the control plane and waits until it serves; the ports stay the same over restarts.
+  void startControlPlane(std::vector<std::string> more = {}) {
+    const auto ready = directory_.path() / "ready.json";
+    std::filesystem::remove(ready);
+    std::vector<std::string> arguments{kProduct,     "control-plane",
+                                       "--data",     (directory_.path() / "cp").string(),
+                                       "--http-port", std::to_string(httpPort_),
+                                       "--ws-port",  std::to_string(wsPort_),
+                                       "--ready-file", ready.string()};
+    arguments.insert(arguments.end(), more.begin(), more.end());
+    controlPlane_.emplace("control-plane", arguments, std::map<std::string, std::string>{}, directory_.path());
+    ASSERT_TRUE(eventually([&] { return std::filesystem::exists(ready) || !controlPlane_->running(); }));
+    ASSERT_TRUE(controlPlane_->running()) << controlPlane_->err();
+    const Json info = Json::parse(readFile(ready));
+    httpPort_ = info.at("httpPort");
+    wsPort_ = info.at("wsPort");
+    did_ = info.at("did");
+  }
+
+  void startProbe(const std::string& scheme = "ws", std::map<std::string, std::string> more = {}) {
+    more.insert({"PROBE_URL", "http://127.0.0.1:" + std::to_string(httpPort_)});
+    more.insert({"PROBE_WS_URL", scheme + "://127.0.0.1:" + std::to_string(wsPort_)});
+    more.insert({"PROBE_ID", (directory_.path() / "probe.id").string()});
+    probe_.emplace("probe", std::vector<std::string>{kProbe}, more, directory_.path());
+  }
+
+  Output cli(std::vector<std::string> arguments, std::map<std::string, std::string> more = {}) {
+    arguments.insert(arguments.begin(), kProduct);
+    more.insert({"VAULTYSCLAW_URL", scheme_ + "://127.0.0.1:" + std::to_string(httpPort_)});
+    more.insert({"VAULTYSCLAW_TOKEN_FILE", (directory_.path() / "cp/api.token").string()});
+    return runProcess(std::move(arguments), std::move(more), directory_.path());
+  }
+  Json cliJson(std::vector<std::string> arguments) {
+    arguments.push_back("--json");
+    const Output result = cli(std::move(arguments));
+    EXPECT_EQ(result.status, 0) << result.err;
+    return Json::parse(result.out, nullptr, false);
+  }
+
+  bool probeIs(const std::string& status) {
+    for (const auto& agent : cliJson({"agents"})["items"]) {
+      if (agent["name"] == "probe" && agent["status"] == status) return true;
+    }
+    return false;
+  }
+  void approveProbe() {
+    ASSERT_TRUE(eventually([&] { return !cliJson({"registrations", "list", "--status", "pending"})["items"].empty(); }));
+    const Output approved = cli({"registrations", "approve", "probe"});
+    ASSERT_EQ(approved.status, 0) << approved.err;
+    ASSERT_TRUE(eventually([&] { return probeIs("connected"); }));
+  }
+
+  TemporaryDirectory directory_;
+  int httpPort_ = 0, wsPort_ = 0;
+  std::string did_, scheme_ = "http";
+  std::optional<ChildProcess> controlPlane_, probe_;
+};
+
+TEST_F(Processes, AgentRegistersIsApprovedAndAnswers) {
+  ASSERT_NO_FATAL_FAILURE(startControlPlane());
+  startProbe();
+  ASSERT_NO_FATAL_FAILURE(approveProbe());
+
+  const Json run = cliJson({"run", "probe", "text_generation", R"({"prompt":"h\u00e9llo"})"});
+  EXPECT_EQ(run["status"], "success");
+  EXPECT_EQ(run["output"]["params"]["prompt"], "h\u00e9llo");
+  EXPECT_EQ(run["output"]["caller"], did_);
+
+  const Output failed = cli({"run", "probe", "text_generation", R"({"fail":"out of paper"})"});
+  EXPECT_EQ(failed.status, 1);
+  EXPECT_THAT(failed.out + failed.err, HasSubstr("out of paper"));
+
+  const Output refused = cli({"run", "probe", "mail_send", "{}"});
+  EXPECT_EQ(refused.status, 1);
+  EXPECT_THAT(refused.out + refused.err, HasSubstr("Capability 'mail_send' not granted"));
+
+  const Output late = cli({"run", "probe", "text_generation", R"({"sleepMs":60000})", "--timeout", "1"});
+  EXPECT_EQ(late.status, 1);
+
+  const Output chat = cli({"chat", "probe", "Grüße, 世界"});
+  EXPECT_EQ(chat.status, 0) << chat.err;
+  EXPECT_THAT(chat.out, HasSubstr("Grüße, 世界"));
+
+  const Output broken = cli({"chat", "probe", "fail"});
+  EXPECT_EQ(broken.status, 1);
+  EXPECT_THAT(broken.err, HasSubstr("the model said no"));
+
+  const Json intents = cliJson({"intents"});
+  ASSERT_GE(intents["items"].size(), 3u);
+  for (const auto& row : intents["items"]) EXPECT_TRUE(row["signatureValid"]);
+}
+
+TEST_F(Processes, BothSidesSurviveBeingKilled) {
+  ASSERT_NO_FATAL_FAILURE(startControlPlane());
+  startProbe();
+  ASSERT_NO_FATAL_FAILURE(approveProbe());
+  const std::string firstDid = did_;
+
+  controlPlane_->signal(SIGKILL);
+  ASSERT_TRUE(controlPlane_->wait(10s));
+  ASSERT_NO_FATAL_FAILURE(startControlPlane());
+  EXPECT_EQ(did_, firstDid);
+  ASSERT_TRUE(eventually([&] { return probeIs("connected"); }));
+  EXPECT_EQ(cliJson({"run", "probe", "text_generation", "{}"})["status"], "success");
+
+  probe_->signal(SIGKILL);
+  ASSERT_TRUE(probe_->wait(10s));
+  ASSERT_TRUE(eventually([&] { return probeIs("offline"); }));
+  const Output away = cli({"run", "probe", "text_generation", "{}"});
+  EXPECT_EQ(away.status, 1);
+  EXPECT_THAT(away.err, HasSubstr("not connected"));
+  startProbe();
+  ASSERT_TRUE(eventually([&] { return probeIs("connected"); }));
+  EXPECT_EQ(cliJson({"run", "probe", "text_generation", "{}"})["status"], "success");
+}
+
+TEST_F(Processes, RegistrationsSurviveARestartAndApprovalHoldsForAnAbsentAgent) {
+  ASSERT_NO_FATAL_FAILURE(startControlPlane());
+  startProbe();
+  ASSERT_TRUE(eventually([&] { return !cliJson({"registrations", "list", "--status", "pending"})["items"].empty(); }));
+  probe_->signal(SIGKILL);
+  ASSERT_TRUE(probe_->wait(10s));
+  controlPlane_->signal(SIGKILL);
+  ASSERT_TRUE(controlPlane_->wait(10s));
+
+  ASSERT_NO_FATAL_FAILURE(startControlPlane());
+  const Output approved = cli({"registrations", "approve", "probe", "--capability", "text_generation"});
+  ASSERT_EQ(approved.status, 0) << approved.err;
+  startProbe();
+  ASSERT_TRUE(eventually([&] { return probeIs("connected"); }));
+  EXPECT_EQ(cliJson({"run", "probe", "text_generation", "{}"})["status"], "success");
+  const Output refused = cli({"run", "probe", "api_call", "{}"});
+  EXPECT_THAT(refused.out + refused.err, HasSubstr("Capability 'api_call' not granted"));
+}
+
+TEST_F(Processes, RejectedAgentStopsAndSaysWhy) {
+  ASSERT_NO_FATAL_FAILURE(startControlPlane());
+  startProbe();
+  ASSERT_TRUE(eventually([&] { return !cliJson({"registrations", "list", "--status", "pending"})["items"].empty(); }));
+  EXPECT_EQ(cli({"registrations", "reject", "probe", "--reason", "unknown machine"}).status, 0);
+  ASSERT_TRUE(eventually([&] { return probe_->out().find("status stopped") != std::string::npos; }));
+  EXPECT_THAT(probe_->out(), HasSubstr("unknown machine"));
+}
+
+TEST_F(Processes, ShutDownInOrderOnSigterm) {
+  ASSERT_NO_FATAL_FAILURE(startControlPlane());
+  startProbe();
+  ASSERT_NO_FATAL_FAILURE(approveProbe());
+  probe_->signal(SIGTERM);
+  EXPECT_EQ(probe_->wait(20s), 0) << probe_->err();
+  controlPlane_->signal(SIGTERM);
+  EXPECT_EQ(controlPlane_->wait(20s), 0) << controlPlane_->err();
+}
+
+TEST_F(Processes, TlsEndToEnd) {
+  const std::string key = (directory_.path() / "key.pem").string();
+  const std::string certificate = (directory_.path() / "cert.pem").string();
+  const Output made = runProcess({"/usr/bin/openssl", "req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:P-256",
+                                  "-nodes", "-keyout", key, "-out", certificate, "-days", "2", "-subj", "/CN=127.0.0.1",
+                                  "-addext", "subjectAltName=IP:127.0.0.1"},
+                                 {}, directory_.path());
+  ASSERT_EQ(made.status, 0) << made.err;
+  scheme_ = "https";
+  ASSERT_NO_FATAL_FAILURE(startControlPlane({"--tls-cert", certificate, "--tls-key", key}));
+  const auto withCa = [&](std::vector<std::string> arguments) {
+    arguments.insert(arguments.end(), {"--ca-file", certificate});
+    return cli(std::move(arguments));
+  };
+  startProbe("wss", {{"PROBE_CA", certificate}});
+  ASSERT_TRUE(eventually([&] { return withCa({"registrations", "approve", "probe"}).status == 0; }));
+  ASSERT_TRUE(eventually([&] { return withCa({"run", "probe", "text_generation", "{}"}).status == 0; }));
+
+  const Output untrusted = cli({"agents"});
+  EXPECT_EQ(untrusted.status, 3);
+  EXPECT_THAT(untrusted.err, HasSubstr("--ca-file"));
+}
+
+TEST_F(Processes, SecretsAreNobodyElsesAndCommandsExplainThemselves) {
+  ASSERT_NO_FATAL_FAILURE(startControlPlane());
+  for (const char* const name : {"api.token", "control-plane.id", "control.db"}) {
+    struct stat info {};
+    ASSERT_EQ(::stat((directory_.path() / "cp" / name).c_str(), &info), 0) << name;
+    EXPECT_EQ(info.st_mode & 0777, 0600u) << name;
+  }
+  const std::string token = readFile(directory_.path() / "cp/api.token");
+  EXPECT_EQ((controlPlane_->out() + controlPlane_->err()).find(token.substr(0, 20)), std::string::npos);
+
+  const Output unknown = cli({"run", "nobody", "text_generation", "{}"});
+  EXPECT_EQ(unknown.status, 1);
+  EXPECT_THAT(unknown.err, HasSubstr("vaultysclaw agents"));
+  const Output unauthorised = cli({"agents"}, {{"VAULTYSCLAW_TOKEN", "vcp_wrong"}});
+  EXPECT_EQ(unauthorised.status, 1);
+  EXPECT_THAT(unauthorised.err, HasSubstr("token"));
+  const Output badJson = cli({"run", "nobody", "x", "{not json"});
+  EXPECT_NE(badJson.status, 0);
+
+  controlPlane_->signal(SIGTERM);
+  ASSERT_TRUE(controlPlane_->wait(20s));
+  const Output away = cli({"agents"});
+  EXPECT_EQ(away.status, 3);
+  EXPECT_THAT(away.err, HasSubstr("vaultysclaw control-plane"));
+}
+
+TEST_F(Processes, ASecondControlPlaneOnTheSameDataIsRefused) {
+  ASSERT_NO_FATAL_FAILURE(startControlPlane());
+  const Output second = runProcess({kProduct, "control-plane", "--data", (directory_.path() / "cp").string(),
+                                    "--http-port", "0", "--ws-port", "0"},
+                                   {}, directory_.path());
+  EXPECT_EQ(second.status, 1);
+  EXPECT_THAT(second.err, HasSubstr("another process"));
+}
+
+TEST_F(Processes, PlaintextOutsideLoopbackIsRefused) {
+  const Output open = runProcess({kProduct, "control-plane", "--data", (directory_.path() / "cp").string(), "--bind",
+                                  "0.0.0.0", "--http-port", "0", "--ws-port", "0"},
+                                 {}, directory_.path());
+  EXPECT_NE(open.status, 0);
+  EXPECT_THAT(open.err, HasSubstr("--tls-cert"));
+}
+
+}  // namespace
+}  // namespace vaultysclaw::system_test
