@@ -39,11 +39,12 @@ Result<Bytes> base64Decode(std::string_view text) {
     clean.push_back(c == '-' ? '+' : c == '_' ? '/' : c);
   }
   const std::size_t padding = clean.size() - std::min(clean.size(), clean.find_last_not_of('=') + 1);
+  const bool oddPadding = padding > 2 || (padding > 0 && clean.size() % 4 != 0);
   clean.resize(clean.size() - padding);
   Bytes out(clean.size() / 4 * 3 + 3);
   std::size_t length = 0;
   const char* end = nullptr;
-  if (padding > 2 || sodium_base642bin(out.data(), out.size(), clean.data(), clean.size(), nullptr, &length, &end,
+  if (oddPadding || sodium_base642bin(out.data(), out.size(), clean.data(), clean.size(), nullptr, &length, &end,
                                        sodium_base64_VARIANT_ORIGINAL_NO_PADDING) != 0 ||
       end != clean.data() + clean.size()) {
     return Error{Errc::Malformed, "not a base64 string"};
