@@ -61,14 +61,20 @@ int LLVMFuzzerTestOneInput(const std::uint8_t* data, std::size_t size) {
   Zeros entropy;
   const BytesView input = BytesView(data, size).subspan(1);
   switch (data[0] % 6) {
-    case 0: asInit(input, entropy); break;
+    case 0:
+      asInit(input, entropy);
+      break;
     case 1: {
       Initiator initiator(self(), {}, entropy, kNow);
       (void)initiator.onStep1(input, kNow);
       break;
     }
-    case 2: verifyAll(asText(input)); break;
-    case 3: verifyAll(signedOver(input)); break;
+    case 2:
+      verifyAll(asText(input));
+      break;
+    case 3:
+      verifyAll(signedOver(input));
+      break;
     case 4: {
       const auto id = VaultysId::fromId(input);
       VC_ASSERT(!id.ok() || asText(id->id()) == asText(input), "an id with two spellings");

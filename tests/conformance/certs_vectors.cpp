@@ -7,7 +7,10 @@ namespace {
 using namespace identity;
 
 Json toJson(const IntentToken& t) {
-  return Json{{"type", "intent"}, {"id", t.id}, {"action", t.action}, {"agentId", t.agentId},
+  return Json{{"type", "intent"},
+              {"id", t.id},
+              {"action", t.action},
+              {"agentId", t.agentId},
               {"timestamp", toUnixMillis(t.timestamp)}};
 }
 template <class T>
@@ -21,8 +24,12 @@ Json toJson(const DelegationToken& t) {
   return withTimes(Json{{"type", "delegation"}, {"userDid", t.userDid}, {"agentDid", t.agentDid}}, t);
 }
 Json toJson(const PeerGrantToken& t) {
-  return withTimes(Json{{"type", "peer_grant"}, {"sourceDid", t.sourceDid}, {"targetDid", t.targetDid},
-                        {"targetName", t.targetName}, {"skillDescription", t.skillDescription}}, t);
+  return withTimes(Json{{"type", "peer_grant"},
+                        {"sourceDid", t.sourceDid},
+                        {"targetDid", t.targetDid},
+                        {"targetName", t.targetName},
+                        {"skillDescription", t.skillDescription}},
+                   t);
 }
 
 template <class T>

@@ -22,7 +22,9 @@ class ScriptedEntropy final : public Entropy {
   std::size_t at_ = 0;
 };
 
-WallTime at(const Json& ms) { return fromUnixMillis(ms.get<std::int64_t>()); }
+WallTime at(const Json& ms) {
+  return fromUnixMillis(ms.get<std::int64_t>());
+}
 
 msgpack::Map statement(const HandshakeMessage& m, std::string_view name) {
   const msgpack::Value all(m.metadata);
@@ -89,7 +91,8 @@ void asInitiator(const Json& v, const VaultysId& self, Case& c) {
   auto initiator = initiatorOf(self, *init);
   const WallTime now = at(v.at("now_ms").at("initiator_complete"));
   const Bytes step1 = hexOf(v.at("step1_hex"));
-  if (init->version == IdVersion::V1) c.expect(initiator->init() == hexOf(v.at("init_hex")), "our INIT has other bytes");
+  if (init->version == IdVersion::V1)
+    c.expect(initiator->init() == hexOf(v.at("init_hex")), "our INIT has other bytes");
   const auto complete = initiator->onStep1(step1, now);
   if (!complete.ok()) {
     if (!c.stricter) c.stricter = brokenRule(step1, Receiver::InitiatorAfterInit, self, hexOf(v.at("init_hex")));
@@ -106,7 +109,8 @@ void checkValid(const Json& v, Case& c) {
   for (const char* name : {"init_hex", "step1_hex", "complete_hex"}) {
     const Bytes bytes = hexOf(v.at(name));
     const auto decoded = decodeHandshake(bytes);
-    c.expect(decoded.ok() && decoded->kind().ok() && encodeHandshake(*decoded) == bytes, std::string("reading ") + name);
+    c.expect(decoded.ok() && decoded->kind().ok() && encodeHandshake(*decoded) == bytes,
+             std::string("reading ") + name);
   }
   if (c.failure) return;
   checkSignatures(v, *decodeHandshake(hexOf(v.at("complete_hex"))), c);
@@ -165,7 +169,8 @@ Result<Bytes> answerOf(const Json& v, const VaultysId& self, Case& c) {
   if (!previous.ok()) return previous.error();
   if (receiver == Receiver::InitiatorAfterInit) {
     auto initiator = initiatorOf(self, *previous);
-    if (previous->version == IdVersion::V1) c.expect(initiator->init() == hexOf(v.at("own_previous_certificate_hex")), "our INIT");
+    if (previous->version == IdVersion::V1)
+      c.expect(initiator->init() == hexOf(v.at("own_previous_certificate_hex")), "our INIT");
     return initiator->onStep1(message, now);
   }
   ScriptedEntropy entropy(BytesView(previous->nonce).last(16));
@@ -193,7 +198,8 @@ void checkInvalid(const Json& v, Case& c) {
     c.expect(*answer == hexOf(v.at("certificate_after_hex")), "our answer has other bytes");
     return;
   }
-  const Bytes previous = v.at("own_previous_certificate_hex").is_string() ? hexOf(v.at("own_previous_certificate_hex")) : Bytes{};
+  const Bytes previous =
+      v.at("own_previous_certificate_hex").is_string() ? hexOf(v.at("own_previous_certificate_hex")) : Bytes{};
   c.stricter = brokenRule(hexOf(v.at("message_hex")), receiverOf(v), *self, previous);
   c.expect(c.stricter.has_value(), "refused without a rule: " + answer.error().message);
 }

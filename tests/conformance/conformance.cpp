@@ -1,6 +1,6 @@
 // vc_conformance [DIR]: checks every entry of the vector files in DIR (default: this repository's tests/vectors).
-// Exits 0 when each entry gave what the original gave, or is stricter by a rule of docs/stricter.md; 1 otherwise; 2 when
-// the files cannot be read.
+// Exits 0 when each entry gave what the original gave, or is stricter by a rule of docs/stricter.md; 1 otherwise; 2
+// when the files cannot be read.
 #include <cstdio>
 #include <fstream>
 #include <sstream>
@@ -48,7 +48,8 @@ bool documentAgrees(const Report& report, bool ownVectors) {
       std::printf("FAILED docs/stricter.md has no row for %s (%d cases)\n", std::string(key(rule)).c_str(), cases);
       agrees = false;
     } else if (ownVectors && row.mapped() != cases) {
-      std::printf("FAILED docs/stricter.md says %d cases for %s; there are %d\n", row.mapped(), row.key().c_str(), cases);
+      std::printf("FAILED docs/stricter.md says %d cases for %s; there are %d\n", row.mapped(), row.key().c_str(),
+                  cases);
       agrees = false;
     }
   }

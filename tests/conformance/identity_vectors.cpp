@@ -19,7 +19,9 @@ Bytes joined(BytesView a, BytesView b) {
   return out;
 }
 
-bool equal(BytesView a, BytesView b) { return std::equal(a.begin(), a.end(), b.begin(), b.end()); }
+bool equal(BytesView a, BytesView b) {
+  return std::equal(a.begin(), a.end(), b.begin(), b.end());
+}
 
 void checkOne(const Json& v, Case& c) {
   const VaultysId id = identityOf(v);
@@ -47,7 +49,8 @@ void checkOne(const Json& v, Case& c) {
     c.expect(id.sign(message) == signature, "signature");
     c.expect(id.signV0(message) == v0, "version 0 signature");
     c.expect(fromId.ok() && fromId->verify(message, signature) && fromId->verifyV0(message, v0), "verification");
-    c.expect(fromId.ok() && !fromId->verify(message, v0) && !fromId->verifyV0(message, signature), "schemes kept apart");
+    c.expect(fromId.ok() && !fromId->verify(message, v0) && !fromId->verifyV0(message, signature),
+             "schemes kept apart");
     c.expect(fromId.ok() && !fromId->verify(joined(message, message.empty() ? signature : message), signature),
              "another message refused");
   }

@@ -72,31 +72,56 @@ bool changesForeignField(const Value& message, const Value& before, Receiver rec
 }  // namespace
 
 const std::vector<Rule>& allRules() {
-  static const std::vector<Rule> rules{
-      Rule::AgentServiceVersion1, Rule::CanonicalForm,         Rule::IdForm,           Rule::IdVersion,
-      Rule::MachinesOnly,         Rule::MetadataForm,          Rule::NeverInitiateVersion0, Rule::OnlyOwnFields,
-      Rule::OwnIdentity,          Rule::ProtocolAndService,    Rule::SmallOrderKey,    Rule::StateInOrder,
-      Rule::TimestampInteger,     Rule::TokenMembers,          Rule::VersionField};
+  static const std::vector<Rule> rules{Rule::AgentServiceVersion1,
+                                       Rule::CanonicalForm,
+                                       Rule::IdForm,
+                                       Rule::IdVersion,
+                                       Rule::MachinesOnly,
+                                       Rule::MetadataForm,
+                                       Rule::NeverInitiateVersion0,
+                                       Rule::OnlyOwnFields,
+                                       Rule::OwnIdentity,
+                                       Rule::ProtocolAndService,
+                                       Rule::SmallOrderKey,
+                                       Rule::StateInOrder,
+                                       Rule::TimestampInteger,
+                                       Rule::TokenMembers,
+                                       Rule::VersionField};
   return rules;
 }
 
 std::string_view key(Rule rule) {
   switch (rule) {
-    case Rule::AgentServiceVersion1: return "agent-service-version-1";
-    case Rule::CanonicalForm: return "canonical-form";
-    case Rule::IdForm: return "id-form";
-    case Rule::IdVersion: return "id-version";
-    case Rule::MachinesOnly: return "machines-only";
-    case Rule::MetadataForm: return "metadata-form";
-    case Rule::NeverInitiateVersion0: return "never-initiate-version-0";
-    case Rule::OnlyOwnFields: return "only-own-fields";
-    case Rule::OwnIdentity: return "own-identity";
-    case Rule::ProtocolAndService: return "protocol-and-service";
-    case Rule::SmallOrderKey: return "small-order-key";
-    case Rule::StateInOrder: return "state-in-order";
-    case Rule::TimestampInteger: return "timestamp-integer";
-    case Rule::TokenMembers: return "token-members";
-    case Rule::VersionField: return "version-field";
+    case Rule::AgentServiceVersion1:
+      return "agent-service-version-1";
+    case Rule::CanonicalForm:
+      return "canonical-form";
+    case Rule::IdForm:
+      return "id-form";
+    case Rule::IdVersion:
+      return "id-version";
+    case Rule::MachinesOnly:
+      return "machines-only";
+    case Rule::MetadataForm:
+      return "metadata-form";
+    case Rule::NeverInitiateVersion0:
+      return "never-initiate-version-0";
+    case Rule::OnlyOwnFields:
+      return "only-own-fields";
+    case Rule::OwnIdentity:
+      return "own-identity";
+    case Rule::ProtocolAndService:
+      return "protocol-and-service";
+    case Rule::SmallOrderKey:
+      return "small-order-key";
+    case Rule::StateInOrder:
+      return "state-in-order";
+    case Rule::TimestampInteger:
+      return "timestamp-integer";
+    case Rule::TokenMembers:
+      return "token-members";
+    case Rule::VersionField:
+      return "version-field";
   }
   return "";
 }
@@ -133,7 +158,8 @@ std::optional<Rule> brokenRule(BytesView message, Receiver receiver, const Vault
   if (const Value* peer = map.find(initiator ? "pk2" : "pk1")) {
     if (const auto rule = peerRule(*peer, *number, self)) return rule;
   }
-  if (receiver == Receiver::InitiatorFresh || (receiver == Receiver::ResponderFresh && !isInit)) return Rule::StateInOrder;
+  if (receiver == Receiver::InitiatorFresh || (receiver == Receiver::ResponderFresh && !isInit))
+    return Rule::StateInOrder;
   if (const auto before = msgpack::decode(previous); !previous.empty() && before.ok()) {
     if (changesForeignField(map, *before, receiver)) return Rule::OnlyOwnFields;
   }

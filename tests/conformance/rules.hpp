@@ -1,5 +1,5 @@
-// Where we refuse on purpose what the original accepts. Each rule has a row in docs/stricter.md; the program compares the
-// two lists. A refusal without a rule is a failure.
+// Where we refuse on purpose what the original accepts. Each rule has a row in docs/stricter.md; the program compares
+// the two lists. A refusal without a rule is a failure.
 #pragma once
 
 #include <optional>
@@ -34,7 +34,8 @@ enum class Receiver { ResponderFresh, InitiatorFresh, InitiatorAfterInit, Respon
 
 // The rule that a handshake message breaks, found without asking the state machines. `previous`: what the receiver sent
 // before, empty if nothing.
-std::optional<Rule> brokenRule(BytesView message, Receiver receiver, const identity::VaultysId& self, BytesView previous);
+std::optional<Rule> brokenRule(BytesView message, Receiver receiver, const identity::VaultysId& self,
+                               BytesView previous);
 // The rule that a public id breaks.
 std::optional<Rule> brokenIdRule(BytesView id);
 

@@ -44,8 +44,9 @@ Result<Bytes> base64Decode(std::string_view text) {
   Bytes out(clean.size() / 4 * 3 + 3);
   std::size_t length = 0;
   const char* end = nullptr;
-  if (oddPadding || sodium_base642bin(out.data(), out.size(), clean.data(), clean.size(), nullptr, &length, &end,
-                                       sodium_base64_VARIANT_ORIGINAL_NO_PADDING) != 0 ||
+  if (oddPadding ||
+      sodium_base642bin(out.data(), out.size(), clean.data(), clean.size(), nullptr, &length, &end,
+                        sodium_base64_VARIANT_ORIGINAL_NO_PADDING) != 0 ||
       end != clean.data() + clean.size()) {
     return Error{Errc::Malformed, "not a base64 string"};
   }
@@ -57,7 +58,9 @@ bool constantTimeEqual(BytesView a, BytesView b) {
   return a.size() == b.size() && sodium_memcmp(a.data(), b.data(), a.size()) == 0;
 }
 
-void wipe(std::span<std::uint8_t> bytes) noexcept { sodium_memzero(bytes.data(), bytes.size()); }
+void wipe(std::span<std::uint8_t> bytes) noexcept {
+  sodium_memzero(bytes.data(), bytes.size());
+}
 void wipe(std::string& text) noexcept {
   sodium_memzero(text.data(), text.size());
   text.clear();

@@ -44,8 +44,14 @@ const Row& row(Errc code) {
 
 }  // namespace
 
-std::string_view name(Errc code) { return row(code).name; }
-std::string_view wireCode(Errc code) { return row(code).wire; }
-int httpStatus(Errc code) { return row(code).http; }
+std::string_view name(Errc code) {
+  return row(code).name;
+}
+std::string_view wireCode(Errc code) {
+  return row(code).wire;
+}
+int httpStatus(Errc code) {
+  return row(code).http;
+}
 
 }  // namespace vaultysclaw

@@ -72,16 +72,18 @@ class SystemFileStore final : public FileStore {
       if (errno == ENOENT) return Error{Errc::NotFound, path.string() + " does not exist"};
       return ioError("cannot open", path);
     }
-    struct stat info {};
+    struct stat info{};
     if (::fstat(file.get(), &info) != 0) return ioError("cannot inspect", path);
     if (!S_ISREG(info.st_mode)) return Error{Errc::Malformed, path.string() + " is not a regular file"};
     if ((info.st_mode & 077) != 0) {
-      return Error{Errc::PolicyDenied, path.string() + " holds a secret that other users of this machine may read or "
-                                           "change; run: chmod 600 '" + path.string() + "'"};
+      return Error{Errc::PolicyDenied, path.string() +
+                                           " holds a secret that other users of this machine may read or "
+                                           "change; run: chmod 600 '" +
+                                           path.string() + "'"};
     }
     if (static_cast<std::uint64_t>(info.st_size) > maxBytes) {
-      return Error{Errc::TooLarge, path.string() + " is larger than the " + std::to_string(maxBytes) +
-                                       " bytes such a file can have"};
+      return Error{Errc::TooLarge,
+                   path.string() + " is larger than the " + std::to_string(maxBytes) + " bytes such a file can have"};
     }
     Bytes content(static_cast<std::size_t>(info.st_size));
     std::size_t done = 0;
@@ -107,9 +109,11 @@ class SystemFileStore final : public FileStore {
     if (file.get() < 0) return ioError("cannot create a temporary file beside", path);
     Status written = writeAll(file.get(), content, temporary);
     if (written.ok() && mustBeNew && ::link(temporary.c_str(), path.c_str()) != 0) {
-      written = errno == EEXIST ? Error{Errc::Conflict, path.string() + " exists already"} : ioError("cannot create", path);
+      written =
+          errno == EEXIST ? Error{Errc::Conflict, path.string() + " exists already"} : ioError("cannot create", path);
     }
-    if (written.ok() && !mustBeNew && ::rename(temporary.c_str(), path.c_str()) != 0) written = ioError("cannot replace", path);
+    if (written.ok() && !mustBeNew && ::rename(temporary.c_str(), path.c_str()) != 0)
+      written = ioError("cannot replace", path);
     if (!written.ok() || mustBeNew) ::unlink(temporary.c_str());
     VC_TRY(written);
     return syncDirectory(path);
@@ -118,6 +122,8 @@ class SystemFileStore final : public FileStore {
 
 }  // namespace
 
-std::unique_ptr<FileStore> makeSystemFileStore() { return std::make_unique<SystemFileStore>(); }
+std::unique_ptr<FileStore> makeSystemFileStore() {
+  return std::make_unique<SystemFileStore>();
+}
 
 }  // namespace vaultysclaw

@@ -13,13 +13,27 @@ void appendEscaped(std::string& out, std::string_view text) {
   static constexpr char kHex[] = "0123456789abcdef";
   for (char c : text) {
     switch (c) {
-      case '"': out += "\\\""; break;
-      case '\\': out += "\\\\"; break;
-      case '\n': out += "\\n"; break;
-      case '\r': out += "\\r"; break;
-      case '\t': out += "\\t"; break;
-      case '\b': out += "\\b"; break;
-      case '\f': out += "\\f"; break;
+      case '"':
+        out += "\\\"";
+        break;
+      case '\\':
+        out += "\\\\";
+        break;
+      case '\n':
+        out += "\\n";
+        break;
+      case '\r':
+        out += "\\r";
+        break;
+      case '\t':
+        out += "\\t";
+        break;
+      case '\b':
+        out += "\\b";
+        break;
+      case '\f':
+        out += "\\f";
+        break;
       default:
         if (static_cast<unsigned char>(c) < 0x20) {
           out += "\\u00";
@@ -100,12 +114,16 @@ JsonWriter& JsonWriter::key(std::string_view name) {
 JsonWriter& JsonWriter::value(std::string_view text) {
   separate();
   out_ += '"';
-  if (isValidUtf8(text)) appendEscaped(out_, text);
-  else appendEscaped(out_, repaired(text));
+  if (isValidUtf8(text))
+    appendEscaped(out_, text);
+  else
+    appendEscaped(out_, repaired(text));
   out_ += '"';
   return *this;
 }
-JsonWriter& JsonWriter::value(bool b) { return rawValue(b ? "true" : "false"); }
+JsonWriter& JsonWriter::value(bool b) {
+  return rawValue(b ? "true" : "false");
+}
 JsonWriter& JsonWriter::value(std::int64_t i) {
   separate();
   appendNumber(out_, i);
@@ -122,7 +140,9 @@ JsonWriter& JsonWriter::value(double d) {
   appendNumber(out_, d);
   return *this;
 }
-JsonWriter& JsonWriter::null() { return rawValue("null"); }
+JsonWriter& JsonWriter::null() {
+  return rawValue("null");
+}
 JsonWriter& JsonWriter::rawValue(std::string_view json) {
   separate();
   out_ += json;

@@ -31,10 +31,14 @@ constexpr LengthTags kMap{0x80, 16, 0, 0xde, 0xdf};
 
 void putLength(Bytes& out, const LengthTags& tags, std::size_t length) {
   VC_ASSERT(length <= std::numeric_limits<std::uint32_t>::max(), "a MessagePack length over 32 bits");
-  if (length < tags.fixLimit) out.push_back(static_cast<std::uint8_t>(tags.fix | length));
-  else if (tags.one != 0 && length <= 0xff) putTagged(out, tags.one, length, 1);
-  else if (length <= 0xffff) putTagged(out, tags.two, length, 2);
-  else putTagged(out, tags.four, length, 4);
+  if (length < tags.fixLimit)
+    out.push_back(static_cast<std::uint8_t>(tags.fix | length));
+  else if (tags.one != 0 && length <= 0xff)
+    putTagged(out, tags.one, length, 1);
+  else if (length <= 0xffff)
+    putTagged(out, tags.two, length, 2);
+  else
+    putTagged(out, tags.four, length, 4);
 }
 
 class Encoder {
@@ -44,20 +48,31 @@ class Encoder {
   void operator()(Nil) const { out_.push_back(0xc0); }
   void operator()(bool b) const { out_.push_back(b ? 0xc3 : 0xc2); }
   void operator()(std::uint64_t u) const {
-    if (u < 0x80) out_.push_back(static_cast<std::uint8_t>(u));
-    else if (u <= 0xff) putTagged(out_, 0xcc, u, 1);
-    else if (u <= 0xffff) putTagged(out_, 0xcd, u, 2);
-    else if (u <= 0xffffffff) putTagged(out_, 0xce, u, 4);
-    else putTagged(out_, 0xcf, u, 8);
+    if (u < 0x80)
+      out_.push_back(static_cast<std::uint8_t>(u));
+    else if (u <= 0xff)
+      putTagged(out_, 0xcc, u, 1);
+    else if (u <= 0xffff)
+      putTagged(out_, 0xcd, u, 2);
+    else if (u <= 0xffffffff)
+      putTagged(out_, 0xce, u, 4);
+    else
+      putTagged(out_, 0xcf, u, 8);
   }
   void operator()(std::int64_t i) const {
     const auto bits = static_cast<std::uint64_t>(i);
-    if (i >= 0) (*this)(bits);
-    else if (i >= -0x20) out_.push_back(static_cast<std::uint8_t>(bits));
-    else if (i >= std::numeric_limits<std::int8_t>::min()) putTagged(out_, 0xd0, bits, 1);
-    else if (i >= std::numeric_limits<std::int16_t>::min()) putTagged(out_, 0xd1, bits, 2);
-    else if (i >= std::numeric_limits<std::int32_t>::min()) putTagged(out_, 0xd2, bits, 4);
-    else putTagged(out_, 0xd3, bits, 8);
+    if (i >= 0)
+      (*this)(bits);
+    else if (i >= -0x20)
+      out_.push_back(static_cast<std::uint8_t>(bits));
+    else if (i >= std::numeric_limits<std::int8_t>::min())
+      putTagged(out_, 0xd0, bits, 1);
+    else if (i >= std::numeric_limits<std::int16_t>::min())
+      putTagged(out_, 0xd1, bits, 2);
+    else if (i >= std::numeric_limits<std::int32_t>::min())
+      putTagged(out_, 0xd2, bits, 4);
+    else
+      putTagged(out_, 0xd3, bits, 8);
   }
   void operator()(float f) const { putTagged(out_, 0xca, std::bit_cast<std::uint32_t>(f), 4); }
   void operator()(double d) const { putTagged(out_, 0xcb, std::bit_cast<std::uint64_t>(d), 8); }
@@ -102,31 +117,54 @@ class Decoder {
     if (tag < 0xc0) return string(tag & 0x1f);
     if (tag >= 0xe0) return Value::integer(static_cast<std::int8_t>(tag));
     switch (tag) {
-      case 0xc0: return Value();
-      case 0xc2: return Value(false);
-      case 0xc3: return Value(true);
-      case 0xc4: return sized(1, [&](std::uint64_t n) { return binary(n); });
-      case 0xc5: return sized(2, [&](std::uint64_t n) { return binary(n); });
-      case 0xc6: return sized(4, [&](std::uint64_t n) { return binary(n); });
+      case 0xc0:
+        return Value();
+      case 0xc2:
+        return Value(false);
+      case 0xc3:
+        return Value(true);
+      case 0xc4:
+        return sized(1, [&](std::uint64_t n) { return binary(n); });
+      case 0xc5:
+        return sized(2, [&](std::uint64_t n) { return binary(n); });
+      case 0xc6:
+        return sized(4, [&](std::uint64_t n) { return binary(n); });
       case 0xca:
         return sized(4, [](std::uint64_t n) { return Value(std::bit_cast<float>(static_cast<std::uint32_t>(n))); });
-      case 0xcb: return sized(8, [](std::uint64_t n) { return Value(std::bit_cast<double>(n)); });
-      case 0xcc: return sized(1, &Value::unsignedInteger);
-      case 0xcd: return sized(2, &Value::unsignedInteger);
-      case 0xce: return sized(4, &Value::unsignedInteger);
-      case 0xcf: return sized(8, &Value::unsignedInteger);
-      case 0xd0: return sized(1, [](std::uint64_t n) { return Value::integer(static_cast<std::int8_t>(n)); });
-      case 0xd1: return sized(2, [](std::uint64_t n) { return Value::integer(static_cast<std::int16_t>(n)); });
-      case 0xd2: return sized(4, [](std::uint64_t n) { return Value::integer(static_cast<std::int32_t>(n)); });
-      case 0xd3: return sized(8, [](std::uint64_t n) { return Value::integer(static_cast<std::int64_t>(n)); });
-      case 0xd9: return sized(1, [&](std::uint64_t n) { return string(n); });
-      case 0xda: return sized(2, [&](std::uint64_t n) { return string(n); });
-      case 0xdb: return sized(4, [&](std::uint64_t n) { return string(n); });
-      case 0xdc: return sized(2, [&](std::uint64_t n) { return array(n, depth); });
-      case 0xdd: return sized(4, [&](std::uint64_t n) { return array(n, depth); });
-      case 0xde: return sized(2, [&](std::uint64_t n) { return map(n, depth); });
-      case 0xdf: return sized(4, [&](std::uint64_t n) { return map(n, depth); });
-      default: return Error{Errc::Malformed, "MessagePack extension or reserved type"};
+      case 0xcb:
+        return sized(8, [](std::uint64_t n) { return Value(std::bit_cast<double>(n)); });
+      case 0xcc:
+        return sized(1, &Value::unsignedInteger);
+      case 0xcd:
+        return sized(2, &Value::unsignedInteger);
+      case 0xce:
+        return sized(4, &Value::unsignedInteger);
+      case 0xcf:
+        return sized(8, &Value::unsignedInteger);
+      case 0xd0:
+        return sized(1, [](std::uint64_t n) { return Value::integer(static_cast<std::int8_t>(n)); });
+      case 0xd1:
+        return sized(2, [](std::uint64_t n) { return Value::integer(static_cast<std::int16_t>(n)); });
+      case 0xd2:
+        return sized(4, [](std::uint64_t n) { return Value::integer(static_cast<std::int32_t>(n)); });
+      case 0xd3:
+        return sized(8, [](std::uint64_t n) { return Value::integer(static_cast<std::int64_t>(n)); });
+      case 0xd9:
+        return sized(1, [&](std::uint64_t n) { return string(n); });
+      case 0xda:
+        return sized(2, [&](std::uint64_t n) { return string(n); });
+      case 0xdb:
+        return sized(4, [&](std::uint64_t n) { return string(n); });
+      case 0xdc:
+        return sized(2, [&](std::uint64_t n) { return array(n, depth); });
+      case 0xdd:
+        return sized(4, [&](std::uint64_t n) { return array(n, depth); });
+      case 0xde:
+        return sized(2, [&](std::uint64_t n) { return map(n, depth); });
+      case 0xdf:
+        return sized(4, [&](std::uint64_t n) { return map(n, depth); });
+      default:
+        return Error{Errc::Malformed, "MessagePack extension or reserved type"};
     }
   }
 
@@ -186,7 +224,8 @@ class Decoder {
 std::optional<std::int64_t> Value::asInteger() const {
   if (const auto* i = std::get_if<std::int64_t>(&data_)) return *i;
   if (const auto* u = std::get_if<std::uint64_t>(&data_)) {
-    if (*u <= static_cast<std::uint64_t>(std::numeric_limits<std::int64_t>::max())) return static_cast<std::int64_t>(*u);
+    if (*u <= static_cast<std::uint64_t>(std::numeric_limits<std::int64_t>::max()))
+      return static_cast<std::int64_t>(*u);
   }
   return std::nullopt;
 }

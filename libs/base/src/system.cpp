@@ -28,7 +28,11 @@ class SystemEntropy final : public Entropy {
 
 }  // namespace
 
-std::unique_ptr<Clock> makeSystemClock() { return std::make_unique<SystemClock>(); }
-std::unique_ptr<Entropy> makeSystemEntropy() { return std::make_unique<SystemEntropy>(); }
+std::unique_ptr<Clock> makeSystemClock() {
+  return std::make_unique<SystemClock>();
+}
+std::unique_ptr<Entropy> makeSystemEntropy() {
+  return std::make_unique<SystemEntropy>();
+}
 
 }  // namespace vaultysclaw

@@ -13,7 +13,8 @@ namespace {
 
 class ThreadPool final : public Workers {
  public:
-  ThreadPool(std::string name, std::size_t threads, std::size_t maxQueued) : name_(std::move(name)), maxQueued_(maxQueued) {
+  ThreadPool(std::string name, std::size_t threads, std::size_t maxQueued)
+      : name_(std::move(name)), maxQueued_(maxQueued) {
     name_.resize(std::min<std::size_t>(name_.size(), 15));  // what Linux keeps of a thread's name
     for (std::size_t i = 0; i < threads; ++i) threads_.emplace_back([this] { run(); });
   }
@@ -58,8 +59,8 @@ class ThreadPool final : public Workers {
   const std::size_t maxQueued_;
   std::mutex mutex_;
   std::condition_variable wake_;
-  std::deque<Task> queue_;     // guarded by mutex_
-  bool stopping_ = false;      // guarded by mutex_
+  std::deque<Task> queue_;  // guarded by mutex_
+  bool stopping_ = false;   // guarded by mutex_
   std::vector<std::thread> threads_;
 };
 

@@ -8,18 +8,29 @@
 namespace vaultysclaw::msgpack {
 namespace {
 
-std::string hex(const Value& v) { return hexEncode(encode(v)); }
-Bytes unhex(std::string_view text) { return *hexDecode(text); }
+std::string hex(const Value& v) {
+  return hexEncode(encode(v));
+}
+Bytes unhex(std::string_view text) {
+  return *hexDecode(text);
+}
 
 // A value with every kind and every width of length and number.
 Value everything() {
-  Map m{{"nil", Value()},         {"true", Value(true)},   {"false", Value(false)},
-        {"f32", Value(1.5F)},     {"f64", Value(0.1)},     {"s31", std::string(31, 'a')},
-        {"s32", std::string(32, 'b')}, {"s256", std::string(256, 'c')}, {"empty", ""},
-        {"b0", Bytes{}},          {"b256", Bytes(256, 7)}};
+  Map m{{"nil", Value()},
+        {"true", Value(true)},
+        {"false", Value(false)},
+        {"f32", Value(1.5F)},
+        {"f64", Value(0.1)},
+        {"s31", std::string(31, 'a')},
+        {"s32", std::string(32, 'b')},
+        {"s256", std::string(256, 'c')},
+        {"empty", ""},
+        {"b0", Bytes{}},
+        {"b256", Bytes(256, 7)}};
   Array numbers;
-  for (const std::uint64_t u : {0ULL, 127ULL, 128ULL, 255ULL, 256ULL, 65535ULL, 65536ULL, 4294967295ULL, 4294967296ULL,
-                                ~0ULL}) {
+  for (const std::uint64_t u :
+       {0ULL, 127ULL, 128ULL, 255ULL, 256ULL, 65535ULL, 65536ULL, 4294967295ULL, 4294967296ULL, ~0ULL}) {
     numbers.push_back(Value::unsignedInteger(u));
   }
   for (const std::int64_t i : {-1L, -32L, -33L, -128L, -129L, -32768L, -32769L, -2147483648L, -2147483649L,
@@ -133,10 +144,10 @@ TEST(MsgpackCanonical, RefusesLongerFormsThanNeeded) {
 
 TEST(MsgpackCanonical, RefusesRepeatedAndOtherKeysAndBrokenText) {
   EXPECT_TRUE(isCanonical(unhex("82a16101a16202")));
-  EXPECT_FALSE(isCanonical(unhex("82a16101a16102")));   // "a" twice
-  EXPECT_FALSE(isCanonical(unhex("810102")));           // key 1
-  EXPECT_FALSE(isCanonical(unhex("81a161810102")));     // deeper
-  EXPECT_FALSE(isCanonical(unhex("a1ff")));             // not UTF-8
+  EXPECT_FALSE(isCanonical(unhex("82a16101a16102")));  // "a" twice
+  EXPECT_FALSE(isCanonical(unhex("810102")));          // key 1
+  EXPECT_FALSE(isCanonical(unhex("81a161810102")));    // deeper
+  EXPECT_FALSE(isCanonical(unhex("a1ff")));            // not UTF-8
   EXPECT_FALSE(isCanonical(unhex("81a1ff01")));
 }
 

@@ -26,7 +26,7 @@ class FileStoreTest : public ::testing::Test {
   ~FileStoreTest() override { fs::remove_all(directory_); }
 
   static unsigned mode(const fs::path& path) {
-    struct stat info {};
+    struct stat info{};
     EXPECT_EQ(::stat(path.c_str(), &info), 0);
     return info.st_mode & 0777;
   }
@@ -85,8 +85,10 @@ TEST_F(FileStoreTest, CreatesOnceHoweverManyTry) {
       const std::string content(64, static_cast<char>('a' + i));
       start.arrive_and_wait();
       const Status created = files_->createPrivate(path, asBytes(content));
-      if (created.ok()) ++winners;
-      else if (created.error().code == Errc::Conflict) ++conflicts;
+      if (created.ok())
+        ++winners;
+      else if (created.error().code == Errc::Conflict)
+        ++conflicts;
     });
   }
   for (auto& t : threads) t.join();

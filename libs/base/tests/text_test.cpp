@@ -120,17 +120,18 @@ TEST(Time, WritesAndReadsIso8601) {
   EXPECT_EQ(toUnixMillis(*fromIso8601("1970-01-01T01:00:00+01:00")), 0);
   EXPECT_EQ(toUnixMillis(*fromIso8601("1969-12-31T23:30:00.5-00:30")), 500);
   EXPECT_EQ(toUnixMillis(*fromIso8601("1970-01-01T00:00:00.123456789Z")), 123);
-  for (const char* bad : {"", "1970-01-01", "1970-01-01T00:00:00", "1970-13-01T00:00:00Z", "1970-02-30T00:00:00Z",
-                          "1970-01-01T24:00:00Z", "1970-01-01T00:60:00Z", "1970-01-01T00:00:00.Z",
-                          "1970-01-01T00:00:00Zx", "1970-01-01T00:00:00+1:00", "1970-01-01T00:00:00.1234567890Z",
-                          "+970-01-01T00:00:00Z"}) {
+  for (const char* bad :
+       {"", "1970-01-01", "1970-01-01T00:00:00", "1970-13-01T00:00:00Z", "1970-02-30T00:00:00Z", "1970-01-01T24:00:00Z",
+        "1970-01-01T00:60:00Z", "1970-01-01T00:00:00.Z", "1970-01-01T00:00:00Zx", "1970-01-01T00:00:00+1:00",
+        "1970-01-01T00:00:00.1234567890Z", "+970-01-01T00:00:00Z"}) {
     EXPECT_FALSE(fromIso8601(bad).ok()) << bad;
   }
 }
 
 TEST(Time, ReadsNoTruncation) {
   const std::string text = "2026-05-28T20:26:40.123+02:00";
-  for (std::size_t n = 0; n < text.size(); ++n) EXPECT_FALSE(fromIso8601(std::string_view(text).substr(0, n)).ok()) << n;
+  for (std::size_t n = 0; n < text.size(); ++n)
+    EXPECT_FALSE(fromIso8601(std::string_view(text).substr(0, n)).ok()) << n;
 }
 
 TEST(Error, EveryCodeHasItsNames) {
@@ -154,7 +155,10 @@ TEST(JsonWriter, WritesCommasAndEscapes) {
 
 TEST(JsonWriter, RepairsBrokenTextAndNumbers) {
   JsonWriter w;
-  w.beginArray().value(std::string_view("a\xff\xc3\xa9\xc3")).value(std::numeric_limits<double>::quiet_NaN()).endArray();
+  w.beginArray()
+      .value(std::string_view("a\xff\xc3\xa9\xc3"))
+      .value(std::numeric_limits<double>::quiet_NaN())
+      .endArray();
   EXPECT_EQ(w.take(), "[\"a\xef\xbf\xbd\xc3\xa9\xef\xbf\xbd\",null]");
 }
 

@@ -79,6 +79,7 @@ TEST_F(Sessions, MessagesOutOfPlaceAreAnsweredWithAnError) {
   auto agent = newAgent();
   agent->options.answerChallenges = false;
   agent->connect();
+  run();
   agent->send(AuthChallenge{"x", "AAAA", {}, {}});
   agent->send(Heartbeat{});
   agent->sendText("{{{");
@@ -114,6 +115,7 @@ TEST_F(Sessions, SmallMessagesOnlyBeforeApproval) {
   auto agent = newAgent();
   agent->options.answerChallenges = false;
   agent->connect();
+  run();
   agent->sendText("{\"messageId\":\"" + std::string(70'000, 'a') + "\"}");
   run();
   ASSERT_TRUE(agent->closed);

@@ -189,7 +189,8 @@ class ScriptedPlane final : public ControlPlane {
     });
   }
   StartedChat startedChat() {
-    return {chatRequest->conversationId.value_or(ConversationId("c-new")), ChatHandle([this] {
+    return {chatRequest->conversationId.value_or(ConversationId("c-new")), ChatHandle([this, alive = std::weak_ptr<int>(alive_)] {
+              if (alive.expired()) return;
               ++chatsCancelled;
               chatEvents = {};
             })};
@@ -199,6 +200,7 @@ class ScriptedPlane final : public ControlPlane {
   FakeEntropy entropy_{7};
   identity::VaultysId self_ = identity::VaultysId::generate(identity::IdType::Machine, entropy_);
   std::function<void()> held_;
+  std::shared_ptr<int> alive_ = std::make_shared<int>();  // last: gone before the callbacks above
 };
 
 // Knows one API token and nothing else.

@@ -17,7 +17,8 @@ using Kind = HandshakeMessage::Kind;
 Result<HandshakeMessage> decodeAs(Kind kind, BytesView bytes, const char* expected) {
   VC_TRY_ASSIGN(HandshakeMessage message, decodeHandshake(bytes));
   VC_TRY_ASSIGN(const Kind actual, message.kind());
-  if (actual != kind) return Error{Errc::Malformed, std::string("another handshake message where ") + expected + " is due"};
+  if (actual != kind)
+    return Error{Errc::Malformed, std::string("another handshake message where ") + expected + " is due"};
   return message;
 }
 
@@ -67,7 +68,9 @@ Error differs(const char* what) {
   return Error{Errc::Conflict, std::string("the other side changed ") + what + " during the handshake"};
 }
 
-Error outOfOrder() { return Error{Errc::Conflict, "a handshake step out of order; start a new handshake"}; }
+Error outOfOrder() {
+  return Error{Errc::Conflict, "a handshake step out of order; start a new handshake"};
+}
 
 }  // namespace
 
@@ -115,7 +118,8 @@ Result<Bytes> Initiator::onStep1(BytesView step1, WallTime now) {
 
   received.sign1 = self_.sign(toSign);
   Bytes complete = encodeHandshake(received);
-  if (complete.size() > kMaxHandshakeBytes) return Error{Errc::TooLarge, "the responder's statement leaves no room for COMPLETE"};
+  if (complete.size() > kMaxHandshakeBytes)
+    return Error{Errc::TooLarge, "the responder's statement leaves no room for COMPLETE"};
   peerMetadata_ = statement(received.metadata, "pk2");
   signedBytes_ = toSign;
   peer_ = std::move(peer);
@@ -126,8 +130,12 @@ const VaultysId& Initiator::peer() const {
   VC_ASSERT(peer_.has_value(), "the peer of a handshake that is not complete");
   return *peer_;
 }
-const msgpack::Value& Initiator::peerMetadata() const { return peerMetadata_; }
-const Bytes& Initiator::signedBytes() const { return signedBytes_; }
+const msgpack::Value& Initiator::peerMetadata() const {
+  return peerMetadata_;
+}
+const Bytes& Initiator::signedBytes() const {
+  return signedBytes_;
+}
 
 Responder::Responder(const VaultysId& self, Config config, Entropy& entropy)
     : self_(self), config_(std::move(config)), entropy_(entropy) {

@@ -62,8 +62,7 @@ class Ed25519Keys final : public KeyManager {
   }
   Result<SecretBytes> agree(BytesView publicKey) const override {
     SecretArray<32> shared;
-    if (publicKey.size() != 32 ||
-        crypto_scalarmult(shared.data(), secrets().agreement.data(), publicKey.data()) != 0) {
+    if (publicKey.size() != 32 || crypto_scalarmult(shared.data(), secrets().agreement.data(), publicKey.data()) != 0) {
       return Error{Errc::InvalidArgument, "not an X25519 public key that can be used"};
     }
     return SecretBytes(BytesView(shared.view()));

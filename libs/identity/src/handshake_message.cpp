@@ -63,7 +63,8 @@ Bytes unsignedV0(const HandshakeMessage& m) {
 
 Result<HandshakeMessage::Kind> HandshakeMessage::kind() const {
   if (pk2.empty() && sign1.empty() && sign2.empty() && nonce.size() == kNonceHalf) return Kind::Init;
-  if (!pk2.empty() && !sign2.empty() && nonce.size() == 2 * kNonceHalf) return sign1.empty() ? Kind::Step1 : Kind::Complete;
+  if (!pk2.empty() && !sign2.empty() && nonce.size() == 2 * kNonceHalf)
+    return sign1.empty() ? Kind::Step1 : Kind::Complete;
   return Error{Errc::Malformed, "a handshake message that is neither INIT nor STEP1 nor COMPLETE"};
 }
 
@@ -106,8 +107,9 @@ Result<HandshakeMessage> decodeHandshake(BytesView bytes) {
 
   const Bytes again = encodeHandshake(m);
   if (!std::equal(again.begin(), again.end(), bytes.begin(), bytes.end())) {
-    return Error{Errc::Malformed, "a handshake message that is not in its canonical form: member order, unknown or "
-                                  "repeated members, or a longer encoding than needed"};
+    return Error{Errc::Malformed,
+                 "a handshake message that is not in its canonical form: member order, unknown or "
+                 "repeated members, or a longer encoding than needed"};
   }
   return m;
 }

@@ -1,6 +1,6 @@
-// The MessagePack map {v, x: bin(32), e: bin(32)} that both ids and secrets of Ed25519 identities consist of. Its length
-// and every byte but the version and the keys are fixed, so it is compared with a template: secrets never pass through
-// a general decoder that would leave copies, and no second spelling of an id is taken.
+// The MessagePack map {v, x: bin(32), e: bin(32)} that both ids and secrets of Ed25519 identities consist of. Its
+// length and every byte but the version and the keys are fixed, so it is compared with a template: secrets never pass
+// through a general decoder that would leave copies, and no second spelling of an id is taken.
 #pragma once
 
 #include <algorithm>

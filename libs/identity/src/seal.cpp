@@ -42,7 +42,8 @@ struct SealedChannel::State {
     const std::size_t at = out.size();
     out.resize(at + text.size() + kRecordOverhead);
     const BytesView plain = asBytes(text);
-    crypto_secretstream_xchacha20poly1305_push(&push, out.data() + at, nullptr, plain.data(), plain.size(), nullptr, 0, tag);
+    crypto_secretstream_xchacha20poly1305_push(&push, out.data() + at, nullptr, plain.data(), plain.size(), nullptr, 0,
+                                               tag);
     ++sent;
     return out;
   }
@@ -64,7 +65,9 @@ SealedChannel::SealedChannel(SealedChannel&&) noexcept = default;
 SealedChannel& SealedChannel::operator=(SealedChannel&&) noexcept = default;
 SealedChannel::~SealedChannel() = default;
 
-const std::string& SealedChannel::channel() const { return state_->channel; }
+const std::string& SealedChannel::channel() const {
+  return state_->channel;
+}
 
 Result<Bytes> SealedChannel::seal(std::string_view text) {
   if (state_->sendEnded) return Error{Errc::Conflict, "the sealed channel has been ended"};
@@ -84,7 +87,8 @@ Result<SealedChannel::Opened> SealedChannel::open(BytesView record) {
   if (s.receiveEnded) return Error{Errc::Conflict, "the sealed channel has ended"};
   s.receiveEnded = true;  // until this record has opened
   if (!s.headerSeen) {
-    if (record.size() < kHeaderBytes) return Error{Errc::Malformed, "a sealed message that is too short for its header"};
+    if (record.size() < kHeaderBytes)
+      return Error{Errc::Malformed, "a sealed message that is too short for its header"};
     crypto_secretstream_xchacha20poly1305_init_pull(&s.pull, record.data(), s.receiveKey.data());
     s.receiveKey = SecretArray<32>();
     s.headerSeen = true;
@@ -101,7 +105,8 @@ Result<SealedChannel::Opened> SealedChannel::open(BytesView record) {
     if (!text.empty()) return Error{Errc::Malformed, "a sealed end that carries a message"};
     return Opened{{}, true};
   }
-  if (tag != crypto_secretstream_xchacha20poly1305_TAG_MESSAGE && tag != crypto_secretstream_xchacha20poly1305_TAG_REKEY) {
+  if (tag != crypto_secretstream_xchacha20poly1305_TAG_MESSAGE &&
+      tag != crypto_secretstream_xchacha20poly1305_TAG_REKEY) {
     return Error{Errc::Malformed, "a sealed message with an unknown tag"};
   }
   s.receiveEnded = false;

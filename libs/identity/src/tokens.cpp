@@ -65,8 +65,10 @@ class Reader {
       return out;
     }
     for (const msgpack::Value& item : *v->array()) {
-      if (item.string() == nullptr) fail(name);
-      else out.push_back(*item.string());
+      if (item.string() == nullptr)
+        fail(name);
+      else
+        out.push_back(*item.string());
     }
     return out;
   }
@@ -128,7 +130,9 @@ Status notExpired(const std::optional<WallTime>& expiresAt, WallTime now) {
   return {};
 }
 
-msgpack::Value timeValue(WallTime t) { return msgpack::Value::integer(toUnixMillis(t)); }
+msgpack::Value timeValue(WallTime t) {
+  return msgpack::Value::integer(toUnixMillis(t));
+}
 
 msgpack::Value textArray(const std::vector<std::string>& texts) {
   msgpack::Array out;

@@ -116,7 +116,9 @@ VaultysId VaultysId::toVersion(IdVersion version) const {
   return version == version_ ? *this : VaultysId(type_, version, keys_);
 }
 
-Did VaultysId::didV1() const { return toVersion(IdVersion::V1).did(); }
+Did VaultysId::didV1() const {
+  return toVersion(IdVersion::V1).did();
+}
 
 std::string VaultysId::fingerprint() const {
   const std::string digits = didDigits(type_, BytesView(id_).subspan(1));
@@ -145,7 +147,9 @@ std::string VaultysId::didDocument() const {
   return w.take();
 }
 
-bool VaultysId::hasSecret() const { return keys_->hasSecret(); }
+bool VaultysId::hasSecret() const {
+  return keys_->hasSecret();
+}
 
 SecretBytes VaultysId::secret() const {
   const SecretBytes form = keys_->secretForm(static_cast<std::uint8_t>(version_));
@@ -156,8 +160,12 @@ SecretBytes VaultysId::secret() const {
   return SecretBytes(std::move(out));
 }
 
-Bytes VaultysId::sign(BytesView message) const { return keys_->sign(sha256({asBytes("VAULTYS_SIGN"), message})); }
-Bytes VaultysId::signV0(BytesView message) const { return keys_->sign(sha256({id_, message})); }
+Bytes VaultysId::sign(BytesView message) const {
+  return keys_->sign(sha256({asBytes("VAULTYS_SIGN"), message}));
+}
+Bytes VaultysId::signV0(BytesView message) const {
+  return keys_->sign(sha256({id_, message}));
+}
 bool VaultysId::verify(BytesView message, BytesView signature) const {
   return keys_->verify(sha256({asBytes("VAULTYS_SIGN"), message}), signature);
 }
@@ -209,7 +217,8 @@ Result<SecretBytes> VaultysId::dhiesDecrypt(BytesView ciphertext, const VaultysI
   const auto shared = keys_->agree(ephemeral);
   if (!shared.ok()) return refused;
   const DhiesKeys keys = dhiesKeys(shared->view(), senderPublic, keys_->agreementPublicKey());
-  if (!constantTimeEqual(sha256({keys.mac.view(), senderPublic, nonce, box}), ciphertext.last(kMacBytes))) return refused;
+  if (!constantTimeEqual(sha256({keys.mac.view(), senderPublic, nonce, box}), ciphertext.last(kMacBytes)))
+    return refused;
   Bytes plaintext(box.size() - crypto_secretbox_MACBYTES);
   if (crypto_secretbox_open_easy(plaintext.data(), box.data(), box.size(), nonce.data(), keys.encryption.data()) != 0) {
     return refused;

@@ -17,7 +17,9 @@ const Map kServerSays{{"capabilities", msgpack::Array{"api_call"}}, {"dh", "00"}
 
 class ChallengerTest : public ::testing::Test {
  protected:
-  Initiator initiator(Initiator::Config config = {"auth", kAgentSays, {}}) { return {agent_, std::move(config), entropy_, kNow}; }
+  Initiator initiator(Initiator::Config config = {"auth", kAgentSays, {}}) {
+    return {agent_, std::move(config), entropy_, kNow};
+  }
   Responder responder(Responder::Config config = {}) { return {server_, std::move(config), entropy_}; }
 
   // What the agent's original would open with.
@@ -64,8 +66,8 @@ class ChallengerTest : public ::testing::Test {
     EXPECT_EQ(i.onStep1(encodeHandshake(m), kNow).error().code, Errc::Conflict) << "one answer only";
   }
   // Gives the responder a COMPLETE that was changed after its STEP1; the agent signs it again.
-  void expectCompleteRefused(const std::function<void(HandshakeMessage&)>& change, Errc code, IdVersion version = IdVersion::V1,
-                             bool signAgain = true) {
+  void expectCompleteRefused(const std::function<void(HandshakeMessage&)>& change, Errc code,
+                             IdVersion version = IdVersion::V1, bool signAgain = true) {
     Responder r = responder();
     ASSERT_TRUE(r.onInit(encodeHandshake(rawInit(version)), kNow).ok());
     HandshakeMessage m = *decodeHandshake(*r.answer(kServerSays));
@@ -127,7 +129,8 @@ TEST_F(ChallengerTest, AnswersVersion0InVersion0) {
 }
 
 TEST_F(ChallengerTest, ResponderRefusesTheSigningOracle) {
-  // A version 0 map is written without length checks: this `protocol` would make the signed bytes begin like another map.
+  // A version 0 map is written without length checks: this `protocol` would make the signed bytes begin like another
+  // map.
   HandshakeMessage m = rawInit(IdVersion::V0);
   m.protocol = std::string(96, 'x');
   expectInitRefused(m, Errc::PolicyDenied);
@@ -229,7 +232,8 @@ TEST_F(ChallengerTest, ResponderRefusesWhatIsNotCanonical) {
 
 TEST_F(ChallengerTest, ResponderRefusesEveryTruncationAndSurvivesBitFlips) {
   const Bytes good = encodeHandshake(rawInit(IdVersion::V1));
-  for (std::size_t n = 0; n < good.size(); ++n) EXPECT_FALSE(responder().onInit(BytesView(good).first(n), kNow).ok()) << n;
+  for (std::size_t n = 0; n < good.size(); ++n)
+    EXPECT_FALSE(responder().onInit(BytesView(good).first(n), kNow).ok()) << n;
   for (std::size_t bit = 0; bit < good.size() * 8; ++bit) {
     Bytes changed = good;
     changed[bit / 8] ^= static_cast<std::uint8_t>(1U << (bit % 8));
@@ -268,7 +272,8 @@ TEST_F(ChallengerTest, ResponderTakesStepsInOrderOnly) {
   ASSERT_TRUE(again.onInit(encodeHandshake(rawInit(IdVersion::V1)), kNow).ok());
   ASSERT_TRUE(again.answer({}).ok());
   EXPECT_EQ(again.answer({}).error().code, Errc::Conflict) << "one signature per handshake";
-  EXPECT_EQ(responder().onComplete(encodeHandshake(rawStep1(rawInit(IdVersion::V1))), kNow).error().code, Errc::Conflict);
+  EXPECT_EQ(responder().onComplete(encodeHandshake(rawStep1(rawInit(IdVersion::V1))), kNow).error().code,
+            Errc::Conflict);
   expectInitRefused(rawStep1(rawInit(IdVersion::V1)), Errc::Malformed);
 }
 

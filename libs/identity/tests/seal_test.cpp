@@ -57,9 +57,10 @@ TEST_F(SealTest, ReproducesTheDocumentedVector) {
   const Bytes first = *responder->seal(R"({"type":"auth_complete"})");
   const Bytes second = *responder->seal(R"({"type":"pong"})");
   const Bytes last = *responder->final();
-  EXPECT_EQ(hexEncode(first),
-            "7a795fa36f50e5d10a90159b0b80850e1c44054f9c061c05d829fee1659e8c19fe742bd2fefa57fd1e10793396f545526a78b53d570c18"
-            "04e59198fa79101672c1");
+  EXPECT_EQ(
+      hexEncode(first),
+      "7a795fa36f50e5d10a90159b0b80850e1c44054f9c061c05d829fee1659e8c19fe742bd2fefa57fd1e10793396f545526a78b53d570c18"
+      "04e59198fa79101672c1");
   EXPECT_EQ(hexEncode(second), "eaee53596ae5953b12e08409376c4bccbfc007333c9e8b1a28ce33a8da413d4f");
   EXPECT_EQ(hexEncode(last), "1d44cae8540c9284133387ef826b3c6eb4");
   EXPECT_EQ(initiator->open(first)->text, R"({"type":"auth_complete"})");
@@ -79,7 +80,8 @@ TEST_F(SealTest, CarriesMessagesBothWays) {
 
 TEST_F(SealTest, RekeysAndGoesOn) {
   connect(3);
-  for (int i = 0; i < 20; ++i) EXPECT_EQ(responder_->open(*initiator_->seal(std::to_string(i)))->text, std::to_string(i));
+  for (int i = 0; i < 20; ++i)
+    EXPECT_EQ(responder_->open(*initiator_->seal(std::to_string(i)))->text, std::to_string(i));
 }
 
 TEST_F(SealTest, RekeysAtTheDocumentedRecord) {

@@ -55,7 +55,8 @@ TEST_F(TokensTest, IntentsRoundTripWithAndWithoutTheFeature) {
   EXPECT_EQ(full->paramsHash, t.paramsHash);
   EXPECT_EQ(full->userDid, t.userDid);
   EXPECT_EQ(full->expiresAt, t.expiresAt);
-  EXPECT_EQ(verifyIntentToken(signToken(issuer_, t), issuer_, kNow + milliseconds(300'001)).error().code, Errc::Expired);
+  EXPECT_EQ(verifyIntentToken(signToken(issuer_, t), issuer_, kNow + milliseconds(300'001)).error().code,
+            Errc::Expired);
 }
 
 TEST_F(TokensTest, RefusesHalfOfTheFeature) {
@@ -101,7 +102,8 @@ TEST_F(TokensTest, RefusesEveryTruncationAndBitFlip) {
 TEST_F(TokensTest, ChecksTheSignatureOverTheBytesAsReceived) {
   EXPECT_EQ(verifyIntentToken(signToken(other_, intent()), issuer_, kNow).error().code, Errc::BadSignature);
   // A longer integer form: other bytes, yet properly signed.
-  Bytes body = msgpack::encode(Map{{"type", "intent"}, {"id", "i"}, {"action", "a"}, {"agentId", "x"}, {"timestamp", Value::integer(5)}});
+  Bytes body = msgpack::encode(
+      Map{{"type", "intent"}, {"id", "i"}, {"action", "a"}, {"agentId", "x"}, {"timestamp", Value::integer(5)}});
   body.pop_back();
   append(body, Bytes{0xcd, 0x00, 0x05});
   EXPECT_TRUE(verifyIntentToken(tokenOver(body), issuer_, kNow).ok());

@@ -122,7 +122,7 @@ class IdentityFileTest : public VaultysIdTest {
 TEST_F(IdentityFileTest, IsCreatedOnceAndPrivate) {
   const auto created = loadOrCreateIdentity(*files_, path_, entropy_);
   ASSERT_TRUE(created.ok()) << created.error().message;
-  struct stat info {};
+  struct stat info{};
   ASSERT_EQ(::stat(path_.c_str(), &info), 0);
   EXPECT_EQ(info.st_mode & 0777, 0600U);
   const auto again = loadOrCreateIdentity(*files_, path_, entropy_);

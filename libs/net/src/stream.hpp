@@ -7,12 +7,12 @@
 #include <boost/asio/basic_waitable_timer.hpp>
 #include <boost/asio/io_context.hpp>
 #include <boost/asio/ip/tcp.hpp>
+#include <boost/asio/post.hpp>
 #include <boost/asio/ssl/context.hpp>
 #include <boost/asio/ssl/stream.hpp>
 #include <boost/asio/use_awaitable.hpp>
+#include <boost/beast/core/bind_handler.hpp>
 #include <boost/beast/core/role.hpp>
-#include <boost/beast/websocket/ssl.hpp>
-#include <boost/beast/websocket/teardown.hpp>
 #include <chrono>
 #include <memory>
 #include <string>
@@ -95,13 +95,13 @@ inline void beast_close_socket(Stream& stream) {
   stream.close();
 }
 
+// What ends a WebSocket after its close frames. Waiting for the peer's end is left to the connection (linger), so that
+// a peer which never closes cannot delay the report.
 template <class Handler>
-void async_teardown(beast::role_type role, Stream& stream, Handler&& handler) {
-  using beast::websocket::async_teardown;
-  if (stream.tls() != nullptr)
-    async_teardown(role, *stream.tls(), std::forward<Handler>(handler));
-  else
-    async_teardown(role, stream.socket(), std::forward<Handler>(handler));
+void async_teardown(beast::role_type, Stream& stream, Handler&& handler) {
+  error_code ignored;
+  stream.socket().shutdown(Socket::shutdown_send, ignored);
+  asio::post(stream.get_executor(), beast::bind_front_handler(std::forward<Handler>(handler), error_code()));
 }
 
 // The address without its port; IPv4 in IPv6 as IPv4.

@@ -66,19 +66,15 @@ class WsImpl : public std::enable_shared_from_this<WsImpl> {
   void close(std::uint16_t code, std::string_view reason) {
     if (closing_ || closed_) return;
     closing_ = CloseReason{code, std::string(cutReason(reason))};
-    closeTimer_.expires_after(kCloseTimeout);
-    closeTimer_.async_wait([self = shared_from_this()](const error_code& ec) {
-      if (ec) return;
-      self->ws_.next_layer().close();
-      self->finish({});
-    });
+    closeIn(kCloseTimeout);
     if (!writing_) sendClose();
   }
 
   void drop() {
     dropped_ = true;
     callbacks_.reset();
-    queue_.clear();  // the message being written lives in writingNow_
+    queue_.clear();          // the message being written lives in writingNow_
+    if (lingering_) return;  // for a bounded time, on its own
     closeTimer_.cancel();
     ws_.next_layer().close();
   }
@@ -172,8 +168,35 @@ class WsImpl : public std::enable_shared_from_this<WsImpl> {
     closeTimer_.cancel();
     queue_.clear();
     queued_ = writingNow_.data.size();
-    ws_.next_layer().close();
+    if (closed_->code == 1006) {
+      ws_.next_layer().close();
+    } else {
+      lingering_ = true;
+      closeIn(kCloseTimeout);
+      linger();
+    }
     if (callbacks_) reportClose();
+  }
+
+  void closeIn(Duration d) {
+    closeTimer_.expires_after(d);
+    closeTimer_.async_wait([self = shared_from_this()](const error_code& ec) {
+      if (ec) return;
+      self->ws_.next_layer().close();
+      self->finish({});
+    });
+  }
+
+  // Discards what still arrives until the peer closes, too: closing with unread bytes would destroy our close frame on
+  // its way.
+  void linger() {
+    ignored_.resize(16 * 1024);
+    ws_.next_layer().socket().async_read_some(asio::buffer(ignored_),
+                                              [self = shared_from_this()](const error_code& ec, std::size_t) {
+                                                if (!ec) return self->linger();
+                                                self->closeTimer_.cancel();
+                                                self->ws_.next_layer().close();
+                                              });
   }
 
   // On a turn of its own: finish() may run inside a call of the user.
@@ -196,6 +219,8 @@ class WsImpl : public std::enable_shared_from_this<WsImpl> {
   bool writing_ = false;
   bool writeFailed_ = false;
   bool closeSent_ = false;
+  bool lingering_ = false;
+  std::string ignored_;   // what linger() reads into
   bool dropped_ = false;  // the handle is gone: no callback any more
   std::optional<CloseReason> closing_;
   std::optional<CloseReason> closed_;

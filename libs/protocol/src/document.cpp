@@ -78,7 +78,7 @@ bool isLowSurrogate(unsigned unit) {
 class Preparation {
  public:
   Preparation(std::string_view text, std::string& copy, std::vector<const char*>& lone)
-      : text_(text), copy_(copy), lone_(lone) {}
+      : text_(text), copy_(copy), lone_(lone), hasEscapes_(text.find('\\') != std::string_view::npos) {}
 
   void run() {
     while (at_ < text_.size()) {
@@ -95,6 +95,7 @@ class Preparation {
  private:
   void string() {
     ++at_;
+    if (!hasEscapes_) at_ = std::min(text_.find('"', at_), text_.size());
     while (at_ < text_.size() && text_[at_] != '"') {
       if (text_[at_] == '\\')
         escape();
@@ -145,6 +146,7 @@ class Preparation {
   std::string_view text_;
   std::string& copy_;
   std::vector<const char*>& lone_;
+  bool hasEscapes_;
   std::size_t at_ = 0;
 };
 
@@ -211,10 +213,14 @@ std::size_t skipSpace(std::string_view text, std::size_t at) {
 }
 
 std::size_t skipString(std::string_view text, std::size_t at) {
-  for (++at; at < text.size() && text[at] != '"'; ++at) {
-    if (text[at] == '\\') ++at;
+  const std::size_t open = at;
+  for (;;) {
+    at = text.find('"', at + 1);
+    VC_ASSERT(at != std::string_view::npos, "a checked JSON string without an end");
+    std::size_t backslashes = 0;
+    while (at - backslashes - 1 > open && text[at - backslashes - 1] == '\\') ++backslashes;
+    if (backslashes % 2 == 0) return at + 1;
   }
-  return at + 1;
 }
 
 std::size_t skipValue(std::string_view text, std::size_t at) {
@@ -277,7 +283,7 @@ Result<Document> Document::parse(std::string_view text, std::size_t maxBytes, st
   Preparation(out.text_, buffers.text, out.loneSurrogates_).run();
   buffers.text.append(simdjson::SIMDJSON_PADDING, '\0');
 
-  // One level more than allowed, for the parser does not count an empty container as a level; Walk counts exactly.
+  // More levels than allowed, for the parser does not count an empty container as a level; Walk counts exactly.
   if (buffers.parser.max_depth() != kParserDepth || buffers.parser.capacity() < out.text_.size()) {
     if (buffers.parser.allocate(std::max<std::size_t>(out.text_.size(), 4096), kParserDepth) != simdjson::SUCCESS) {
       return Error{Errc::TooLarge, std::string(what) + ": no memory to read it"};

@@ -22,8 +22,12 @@ inline BytesView asBytes(std::string_view text) {
 inline std::string_view asText(BytesView bytes) {
   return {reinterpret_cast<const char*>(bytes.data()), bytes.size()};
 }
-inline Bytes toBytes(BytesView view) { return {view.begin(), view.end()}; }
-inline void append(Bytes& out, BytesView more) { out.insert(out.end(), more.begin(), more.end()); }
+inline Bytes toBytes(BytesView view) {
+  return {view.begin(), view.end()};
+}
+inline void append(Bytes& out, BytesView more) {
+  out.insert(out.end(), more.begin(), more.end());
+}
 
 // Lower case.
 std::string hexEncode(BytesView bytes);

@@ -19,16 +19,16 @@ enum class Errc {
   Expired,          // was valid once
   Replayed,         // seen before, and may be used once
   NotFound,
-  Conflict,         // exists already, or the state forbids it
-  Busy,             // a bound is reached; trying later may work
+  Conflict,  // exists already, or the state forbids it
+  Busy,      // a bound is reached; trying later may work
   DeadlineExceeded,
   Cancelled,
-  Interrupted,      // a crash or a restart ended it
-  Unavailable,      // the other side is not connected
+  Interrupted,  // a crash or a restart ended it
+  Unavailable,  // the other side is not connected
   ConnectionLost,
   Unsupported,
-  Io,               // the operating system refused
-  Failed,           // the work itself failed, for example a handler threw
+  Io,      // the operating system refused
+  Failed,  // the work itself failed, for example a handler threw
   Internal,
 };
 

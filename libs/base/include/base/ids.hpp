@@ -20,14 +20,14 @@ struct Id {
   auto operator<=>(const Id&) const = default;
 };
 
-using Did = Id<struct DidTag>;                        // "did:vaultys:" and 40 hex digits
-using IntentId = Id<struct IntentIdTag>;              // also the messageId of the intent message
+using Did = Id<struct DidTag>;            // "did:vaultys:" and 40 hex digits
+using IntentId = Id<struct IntentIdTag>;  // also the messageId of the intent message
 using MessageId = Id<struct MessageIdTag>;
 using ConversationId = Id<struct ConversationIdTag>;
 using RegistrationId = Id<struct RegistrationIdTag>;
-using RequestId = Id<struct RequestIdTag>;            // tool approvals, peer calls
+using RequestId = Id<struct RequestIdTag>;  // tool approvals, peer calls
 using PolicyId = Id<struct PolicyIdTag>;
-using TokenId = Id<struct TokenIdTag>;                // an API token's row, not its secret
+using TokenId = Id<struct TokenIdTag>;  // an API token's row, not its secret
 
 // 1 to 128 printable ASCII characters: what every identifier on the wire must be (docs/protocol.md 7.7).
 bool isValidWireId(std::string_view id);

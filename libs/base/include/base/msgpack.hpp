@@ -31,21 +31,23 @@ class Value {
   using Data = std::variant<Nil, bool, std::uint64_t, std::int64_t, float, double, std::string, Bytes, Array, Map>;
 
   Value() = default;
-  Value(Nil) {}                                    // NOLINT(google-explicit-constructor)
+  Value(Nil) {}  // NOLINT(google-explicit-constructor)
   explicit Value(bool b) : data_(b) {}
   explicit Value(double d) : data_(d) {}
   explicit Value(float f) : data_(f) {}
-  Value(std::string s) : data_(std::move(s)) {}    // NOLINT(google-explicit-constructor)
+  Value(std::string s) : data_(std::move(s)) {}         // NOLINT(google-explicit-constructor)
   Value(std::string_view s) : data_(std::string(s)) {}  // NOLINT(google-explicit-constructor)
-  Value(const char* s) : data_(std::string(s)) {}  // NOLINT(google-explicit-constructor)
-  Value(Bytes b) : data_(std::move(b)) {}          // NOLINT(google-explicit-constructor)
-  Value(BytesView b) : data_(toBytes(b)) {}        // NOLINT(google-explicit-constructor)
-  Value(Array a) : data_(std::move(a)) {}          // NOLINT(google-explicit-constructor)
-  Value(Map m) : data_(std::move(m)) {}            // NOLINT(google-explicit-constructor)
+  Value(const char* s) : data_(std::string(s)) {}       // NOLINT(google-explicit-constructor)
+  Value(Bytes b) : data_(std::move(b)) {}               // NOLINT(google-explicit-constructor)
+  Value(BytesView b) : data_(toBytes(b)) {}             // NOLINT(google-explicit-constructor)
+  Value(Array a) : data_(std::move(a)) {}               // NOLINT(google-explicit-constructor)
+  Value(Map m) : data_(std::move(m)) {}                 // NOLINT(google-explicit-constructor)
   static Value integer(std::int64_t i) {
     Value v;
-    if (i >= 0) v.data_ = static_cast<std::uint64_t>(i);
-    else v.data_ = i;
+    if (i >= 0)
+      v.data_ = static_cast<std::uint64_t>(i);
+    else
+      v.data_ = i;
     return v;
   }
   static Value unsignedInteger(std::uint64_t u) {

@@ -23,8 +23,12 @@ using Duration = std::chrono::nanoseconds;
 using std::chrono::milliseconds;
 using std::chrono::seconds;
 
-inline std::int64_t toUnixMillis(WallTime t) { return t.time_since_epoch().count(); }
-inline WallTime fromUnixMillis(std::int64_t ms) { return WallTime(milliseconds(ms)); }
+inline std::int64_t toUnixMillis(WallTime t) {
+  return t.time_since_epoch().count();
+}
+inline WallTime fromUnixMillis(std::int64_t ms) {
+  return WallTime(milliseconds(ms));
+}
 // "2026-01-31T12:00:00.000Z", as JavaScript writes it. Years 0 to 9999.
 std::string toIso8601(WallTime t);
 // RFC 3339 date-time with 0 to 9 decimals and `Z` or an offset; finer than milliseconds is cut off.
@@ -105,7 +109,8 @@ class Workers {
 std::unique_ptr<Clock> makeSystemClock();
 std::unique_ptr<Entropy> makeSystemEntropy();
 std::unique_ptr<FileStore> makeSystemFileStore();
-// `threads` >= 1 threads; submit() refuses over `maxQueued` waiting tasks. The destructor runs what is queued, then joins.
+// `threads` >= 1 threads; submit() refuses over `maxQueued` waiting tasks. The destructor runs what is queued, then
+// joins.
 std::unique_ptr<Workers> makeThreadPool(std::string name, std::size_t threads, std::size_t maxQueued);
 
 }  // namespace vaultysclaw

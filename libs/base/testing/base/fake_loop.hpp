@@ -73,7 +73,8 @@ class FakeLoop final : public Executor {
     if (!state_->closed) state_->ready.push_back(std::move(task));
   }
   Timer after(Duration delay, Task task) override {
-    const Key key{clock_.steady() + std::chrono::duration_cast<SteadyTime::duration>(std::max(delay, Duration(0))), state_->next++};
+    const Key key{clock_.steady() + std::chrono::duration_cast<SteadyTime::duration>(std::max(delay, Duration(0))),
+                  state_->next++};
     state_->timers.emplace(key, std::move(task));
     return Timer([weak = std::weak_ptr<State>(state_), key] {
       if (auto state = weak.lock()) {

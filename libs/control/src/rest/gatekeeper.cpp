@@ -61,11 +61,12 @@ std::optional<ApiError> Gatekeeper::checkHost(const net::HttpRequest& request) c
 }
 
 Gatekeeper::Failures& Gatekeeper::failuresOf(const std::string& address, SteadyTime now) {
-  if (failures_.size() >= kMaxAddresses && failures_.find(address) == failures_.end()) {
+  std::string key = address;
+  if (failures_.size() >= kMaxAddresses && failures_.find(key) == failures_.end()) {
     std::erase_if(failures_, [&](const auto& entry) { return now - entry.second.windowStart >= kWindow; });
-    if (failures_.size() >= kMaxAddresses) return failures_[""];  // the crowd beyond shares one
+    if (failures_.size() >= kMaxAddresses) key.clear();  // the crowd beyond shares one count
   }
-  Failures& found = failures_[address];
+  Failures& found = failures_[key];
   if (found.count == 0 || now - found.windowStart >= kWindow) found = {now, 0};
   return found;
 }

@@ -44,7 +44,7 @@ class InitiatorV0 {
     }
     VC_TRY_ASSIGN(peer_, identity::VaultysId::fromId(*value.find("pk2")->bytes()));
     if (const auto* stated = value.find("metadata")->find("pk2")) peerMetadata_ = *stated;
-    const Bytes body = unsignedBytes(*value.find("pk2")->bytes(), *value.find("nonce")->bytes());
+    const Bytes body = unsignedBytes(value);
     if (!peer_->verify(body, *value.find("sign2")->bytes())) return Error{Errc::BadSignature, "STEP1 is not signed by its pk2"};
     msgpack::Map complete;
     for (const auto& [key, member] : *value.map()) {
@@ -53,27 +53,34 @@ class InitiatorV0 {
     }
     return msgpack::encode(complete);
   }
+  static Bytes signStep1(const identity::VaultysId& self, const msgpack::Value& step1) {
+    return self.toVersion(identity::IdVersion::V0).signV0(unsignedBytes(step1));
+  }
   const msgpack::Value& peerMetadata() const { return peerMetadata_; }
   identity::VaultysId peer() const { return peer_->toVersion(identity::IdVersion::V1); }
 
  private:
-  Bytes unsignedBytes(const Bytes& pk2, const Bytes& nonce) const {
+  // What both sides sign in version 0: written by hand, and without the metadata.
+  static Bytes unsignedBytes(const msgpack::Value& step1) {
     Bytes out{0x87};
     const auto text = [&](std::string_view t) {
       out.push_back(static_cast<std::uint8_t>(0xa0 | t.size()));
       append(out, asBytes(t));
     };
-    const auto bin16 = [&](std::string_view name, const Bytes& bytes) {
+    for (const char* name : {"protocol", "service"}) {
+      text(name);
+      text(*step1.find(name)->string());
+    }
+    text("timestamp");
+    out.push_back(0xd3);
+    const std::int64_t timestamp = step1.find("timestamp")->asInteger().value_or(0);
+    for (int shift = 56; shift >= 0; shift -= 8) out.push_back(static_cast<std::uint8_t>(timestamp >> shift));
+    for (const char* name : {"pk1", "pk2", "nonce"}) {
+      const Bytes& bytes = *step1.find(name)->bytes();
       text(name);
       out.insert(out.end(), {0xc5, static_cast<std::uint8_t>(bytes.size() >> 8), static_cast<std::uint8_t>(bytes.size())});
       append(out, bytes);
-    };
-    for (const std::string& t : {std::string("protocol"), protocol, std::string("service"), service, std::string("timestamp")}) text(t);
-    out.push_back(0xd3);
-    for (int shift = 56; shift >= 0; shift -= 8) out.push_back(static_cast<std::uint8_t>(timestamp_ >> shift));
-    bin16("pk1", self_.id());
-    bin16("pk2", pk2);
-    bin16("nonce", nonce);
+    }
     text("metadata");
     out.push_back(0x80);
     return out;

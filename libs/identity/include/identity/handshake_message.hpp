@@ -32,8 +32,8 @@ struct HandshakeMessage {
 // smallest integers, nothing after the map. TooLarge over kMaxHandshakeBytes; Malformed. Verifies no signature.
 Result<HandshakeMessage> decodeHandshake(BytesView bytes);
 Bytes encodeHandshake(const HandshakeMessage& message);
-// What is signed. In version 0 it leaves the metadata out. `protocol` and `service` must be under 32 bytes (asserted for
-// version 0, whose form has no room for longer ones and would be ambiguous).
+// What is signed. In version 0 it leaves the metadata out. `protocol` and `service` must be under 32 bytes (asserted
+// for version 0, whose form has no room for longer ones and would be ambiguous).
 Bytes unsignedHandshake(const HandshakeMessage& message);
 
 }  // namespace vaultysclaw::identity

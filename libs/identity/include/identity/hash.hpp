@@ -16,6 +16,8 @@ using Sha512 = std::array<std::uint8_t, 64>;
 Sha224 sha224(std::initializer_list<BytesView> parts);
 Sha256 sha256(std::initializer_list<BytesView> parts);
 Sha512 sha512(std::initializer_list<BytesView> parts);
-inline Sha256 sha256(BytesView bytes) { return sha256({bytes}); }
+inline Sha256 sha256(BytesView bytes) {
+  return sha256({bytes});
+}
 
 }  // namespace vaultysclaw::identity

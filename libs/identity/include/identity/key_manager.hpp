@@ -1,4 +1,5 @@
-// What a VaultysId needs of its keys, whatever their algorithm. Ed25519 (with X25519 for encryption) is the one there is.
+// What a VaultysId needs of its keys, whatever their algorithm. Ed25519 (with X25519 for encryption) is the one there
+// is.
 #pragma once
 
 #include <array>
@@ -19,7 +20,8 @@ class KeyManager {
   virtual ~KeyManager() = default;
 
   virtual bool hasSecret() const = 0;
-  // MessagePack map that names the public keys ("key-manager id") or holds the secrets, in serialization version 0 or 1.
+  // MessagePack map that names the public keys ("key-manager id") or holds the secrets, in serialization version 0
+  // or 1.
   virtual Bytes publicForm(std::uint8_t version) const = 0;
   virtual SecretBytes secretForm(std::uint8_t version) const = 0;
 

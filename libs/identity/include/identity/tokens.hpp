@@ -1,4 +1,5 @@
-// Pure; any thread. Signed tokens (docs/protocol.md sections 3, 7.1 and 7.4): base64(uint32le length ‖ MessagePack body ‖ signature).
+// Pure; any thread. Signed tokens (docs/protocol.md sections 3, 7.1 and 7.4): base64(uint32le length ‖ MessagePack body
+// ‖ signature).
 #pragma once
 
 #include <optional>
@@ -47,7 +48,8 @@ std::string signToken(const VaultysId& issuer, const DelegationToken& token);
 std::string signToken(const VaultysId& issuer, const PeerGrantToken& token);
 
 // Errors: Malformed (form, length, another type, a `protocol` key, a missing member), BadSignature, Expired. Signatures
-// are checked over the bytes as received, before the body is read; members that are not known are ignored. Intents have no expiry unless they carry one; their freshness is the caller's rule.
+// are checked over the bytes as received, before the body is read; members that are not known are ignored. Intents have
+// no expiry unless they carry one; their freshness is the caller's rule.
 Result<IntentToken> verifyIntentToken(std::string_view token, const VaultysId& issuer, WallTime now);
 Result<DelegationToken> verifyDelegationToken(std::string_view token, const VaultysId& issuer, WallTime now);
 Result<PeerGrantToken> verifyPeerGrantToken(std::string_view token, const VaultysId& issuer, WallTime now);
