@@ -124,6 +124,7 @@ void AgentCore::flushChats() {
     heldChats_.pop_front();
     write();
   }
+  if (heldChats_.empty()) continueStop();
 }
 
 // ---- ChatStream ------------------------------------------------------------------------------------------------------

@@ -371,7 +371,7 @@ void AgentCore::continueStop() {
     runningNames_.clear();
     for (const auto& [number, running] : calls_) runningNames_.push_back(running.call->action + " (" + running.call->id + ")");
   }
-  if (!calls_.empty() || stateOps_ > 0) return;
+  if (!calls_.empty() || stateOps_ > 0 || !heldChats_.empty()) return;
   if (phase_ == Phase::Idle || phase_ == Phase::Dialing || !connection_) return stopped();
   if (!expectedClose_) {
     expectedClose_ = "the agent stops";
@@ -415,6 +415,10 @@ void AgentCore::finishStop() {
   }
   lock.unlock();
   lanes_->close();
+  // The identity may be used again at once, by another agent object; a task that still holds this core must not hold
+  // the file as well.
+  usage_.close();
+  setup_.state.reset();
 }
 
 void AgentCore::setActiveLlm(std::string provider, std::string model) {

@@ -231,6 +231,7 @@ class AgentCore : public std::enable_shared_from_this<AgentCore> {
   std::uint64_t nextCall_ = 1;
   std::set<std::string> accepting_;  // intents on their way into the state
   std::size_t stateOps_ = 0;
+  SteadyTime nextTidy_{};  // when old intents are forgotten again
   std::deque<std::string> unsent_;  // results that had no connection
   std::deque<Task> heldChats_;      // chunks that wait for the connection to drain
   std::map<std::string, std::shared_ptr<ApprovalWait>> approvals_;

@@ -12,6 +12,7 @@ namespace {
 constexpr seconds kMaxAhead{60};
 constexpr seconds kMaxAge{300};
 constexpr std::chrono::hours kKeepIntents{24};
+constexpr std::chrono::minutes kTidyInterval{10};
 
 // Tells a resend from another intent under the same id.
 std::string fingerprintOf(const protocol::Intent& intent) {
@@ -91,9 +92,12 @@ void AgentCore::onIntent(const protocol::Message& message, protocol::Intent& int
   seen.fingerprint = fingerprintOf(intent);
   seen.acceptedAt = ports_.clock().now();
   accepting_.insert(id);
+  const SteadyTime now = ports_.clock().steady();
+  const bool tidy = now >= nextTidy_;
+  if (tidy) nextTidy_ = now + kTidyInterval;
   onState<Result<std::optional<store::SeenIntent>>>(
-      [seen](store::AgentState& state) -> Result<std::optional<store::SeenIntent>> {
-        VC_TRY(state.forgetIntents(seen.acceptedAt - kKeepIntents));
+      [seen, tidy](store::AgentState& state) -> Result<std::optional<store::SeenIntent>> {
+        if (tidy) VC_TRY(state.forgetIntents(seen.acceptedAt - kKeepIntents));
         return state.acceptIntent(seen);
       },
       [this, call, params = std::move(intent.params), fingerprint = seen.fingerprint](auto stored) {
@@ -268,9 +272,10 @@ void AgentCore::answer(const std::shared_ptr<Call>& call, const Outcome& outcome
 
 void AgentCore::endCall(const std::shared_ptr<Call>& call, const Outcome& outcome) {
   calls_.erase(call->number);
-  if (call->answered) {
-    if (call->kind != CallKind::Chat)
-      log(LogSeverity::Warn, "Dropped the late result of " + printable(call->action) + " (" + printable(call->id) + ")");
+  if (call->kind == CallKind::Chat) {
+    // Its stream has posted the end of the answer, which may wait behind chunks for a slow connection.
+  } else if (call->answered) {
+    log(LogSeverity::Warn, "Dropped the late result of " + printable(call->action) + " (" + printable(call->id) + ")");
   } else {
     answer(call, outcome);
   }

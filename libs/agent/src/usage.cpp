@@ -14,7 +14,7 @@ void increase(std::int64_t& counter, std::int64_t by) {
 }  // namespace
 
 UsageBook::UsageBook(store::AgentState& state, store::StoredUsage stored, Clock& clock)
-    : state_(state), clock_(clock), usage_(stored) {}
+    : state_(&state), clock_(clock), usage_(stored) {}
 
 void UsageBook::rollDay(store::StoredUsage& usage) const {
   const std::int64_t day = policy::utcDay(clock_.now());
@@ -90,7 +90,13 @@ Status UsageBook::save() {
     std::lock_guard lock(mutex_);
     copy = usage_;
   }
-  return state_.saveUsage(copy);
+  if (state_ == nullptr) return Error{Errc::Unavailable, "the agent has stopped"};
+  return state_->saveUsage(copy);
+}
+
+void UsageBook::close() {
+  std::lock_guard saving(saving_);
+  state_ = nullptr;
 }
 
 }  // namespace vaultysclaw::detail

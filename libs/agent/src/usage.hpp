@@ -35,11 +35,13 @@ class UsageBook {
   bool acknowledge(const std::string& id);
   // Blocking.
   Status save();
+  // From now on nothing is written: the state is about to be closed.
+  void close();
 
  private:
   void rollDay(store::StoredUsage& usage) const;
 
-  store::AgentState& state_;
+  store::AgentState* state_;   // guarded by saving_; null once closed
   Clock& clock_;
   mutable std::mutex mutex_;
   store::StoredUsage usage_;   // guarded by mutex_

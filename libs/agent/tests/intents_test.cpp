@@ -260,13 +260,7 @@ TEST_F(Intents, InterruptedByACrashFailAndNeverRunAgain) {
   // What a crash leaves behind: an accepted intent without a result.
   connect();
   const std::string did = cp.id().didV1().value;
-  const std::string text = cp.intentText("i1", "text_generation", {});
-  world.lanes->held = true;
-  cp.sendRaw(text);
-  world.run();
-  agent->stop();  // ends it properly, so the state is written anew
   agent.reset();
-  world.lanes->held = false;
   {
     auto state = store::openAgentState(config.vaultysIdPath + ".state");
     ASSERT_TRUE(state.ok());

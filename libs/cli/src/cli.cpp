@@ -149,7 +149,7 @@ class CommandLine {
   }
 
   void addGrantOptions(CLI::App& c) {
-    c.add_option("--capabilities", capabilities_, "What it may do, separated by commas")
+    c.add_option("--capabilities,--capability", capabilities_, "What it may do, separated by commas")
         ->delimiter(',')
         ->allow_extra_args(false);
     c.add_flag("--no-capabilities", noCapabilities_, "It may do nothing (chat aside)")->excludes("--capabilities");
@@ -305,7 +305,7 @@ class CommandLine {
       const auto known = kinds_.find(option);
       const Hint hint = known != kinds_.end()
                             ? known->second
-                            : Hint{option->get_type_size() == 0 ? ValueKind::None : ValueKind::Text, {}};
+                            : Hint{option->get_items_expected_max() == 0 ? ValueKind::None : ValueKind::Text, {}};
       if (option->get_positional()) {
         if (described.firstArgument != ValueKind::None) continue;
         described.firstArgument = hint.kind;

@@ -153,7 +153,7 @@ std::string zshCompletion(const std::vector<CompletionCommand>& commands) {
   out +=
       "_vaultysclaw() {\n"
       "  local cur=\"${words[CURRENT]}\" prev=\"${words[CURRENT-1]}\" cmd= word skip= args=0 i\n"
-      "  local -a names options subcommands\n";
+      "  local -a names flags subcommands\n";
   out += walk(commands, "  for ((i = 2; i < CURRENT; i++)); do\n", "\"${words[i]}\"");
   out += optionValues(commands, action);
   const auto described = [](std::string_view name, std::string about) {
@@ -167,9 +167,9 @@ std::string zshCompletion(const std::vector<CompletionCommand>& commands) {
   };
   out += "  case \"$cmd\" in\n";
   for (const auto& command : commands) {
-    out += "    " + quoted(command.path) + ")\n      options=(" + optionWords(command);
+    out += "    " + quoted(command.path) + ")\n      flags=(" + optionWords(command);
     if (!command.path.empty()) out += optionWords(commands.front());
-    out += ")\n      if [[ $cur == -* ]]; then _describe -o option options; return; fi\n";
+    out += ")\n      if [[ $cur == -* ]]; then _describe -o option flags; return; fi\n";
     if (!command.subcommands.empty()) {
       out += "      subcommands=(";
       for (const auto& [name, about] : command.subcommands) out += " " + described(name, about);

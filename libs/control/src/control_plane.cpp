@@ -199,8 +199,9 @@ void Hub::admit(Session& session, const Did& did, const Candidate* candidate) {
 }
 
 void Hub::onRefused(Session& session, const Error& error) {
-  context_.ports.log.info("session", "refused " + session.peer().address + ' ' + session.did().value + ": " + printable(error.message));
-  journal_.recordRefusal(session.did().empty() ? session.peer().address : session.did().value, printable(error.message));
+  const std::string who = session.did().empty() ? session.peer().address : session.did().value;
+  const bool recorded = journal_.recordRefusal(who, printable(error.message));
+  context_.ports.log.log(recorded ? LogLevel::Info : LogLevel::Debug, "session", "refused " + who + ": " + printable(error.message));
 }
 
 void Hub::onClosed(Session& session) {

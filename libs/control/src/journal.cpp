@@ -54,7 +54,7 @@ void Journal::retry() {
   if (!backlog_.empty()) retryTimer_ = context_.ports.loop.after(milliseconds(100), [this] { retry(); });
 }
 
-void Journal::recordRefusal(std::string target, std::string_view reason) {
+bool Journal::recordRefusal(std::string target, std::string_view reason) {
   const SteadyTime now = context_.ports.clock.steady();
   if (now - windowStart_ >= std::chrono::minutes(1)) {
     windowStart_ = now;
@@ -62,11 +62,12 @@ void Journal::recordRefusal(std::string target, std::string_view reason) {
   }
   if (refusalsInWindow_ >= kRefusalsPerMinute) {
     ++suppressed_;
-    return;
+    return false;
   }
   ++refusalsInWindow_;
   record({"system", "handshake.refused", std::move(target),
           details({{"reason", reason}, {"suppressedBefore", std::to_string(std::exchange(suppressed_, 0))}})});
+  return true;
 }
 
 std::string details(std::initializer_list<std::pair<std::string_view, std::string_view>> members) {

@@ -31,7 +31,8 @@ class Journal {
   void writeSurely(Work work, std::optional<AuditEntry> entry, Done done = nullptr);
   void record(AuditEntry entry) { writeSurely(nullptr, std::move(entry)); }
   // For events that strangers cause at will: at most kRefusalsPerMinute rows; the next row says how many were left out.
-  void recordRefusal(std::string target, std::string_view reason);
+  // False for those that are left out.
+  bool recordRefusal(std::string target, std::string_view reason);
 
   static constexpr int kRefusalsPerMinute = 10;
 

@@ -50,7 +50,8 @@ void Registrations::load(store::RegistrationRow row) {
   pending.address = row.address;
   pending.handshakeVersion = row.handshakeVersion;
   pending.stored = true;
-  expireAt(row.did, row.createdAt);
+  // Timers are set on the loop only, and this runs before it serves anybody.
+  context_.ports.loop.post(context_.ifAlive([this, did = row.did, createdAt = row.createdAt] { expireAt(did, createdAt); }));
 }
 
 std::optional<int> Registrations::handshakeVersion(const Did& did) const {
@@ -136,7 +137,9 @@ std::optional<Registrations::Pending> Registrations::take(const Did& did, const 
 
 void Registrations::expireAt(const Did& did, WallTime createdAt) {
   const Duration left = createdAt + std::chrono::duration_cast<milliseconds>(context_.options.registrationTimeout) - context_.now();
-  pending_[did].expiry = context_.ports.loop.after(left, [this, did] { expire(did); });
+  const auto it = pending_.find(did);
+  if (it == pending_.end()) return;
+  it->second.expiry = context_.ports.loop.after(left, [this, did] { expire(did); });
 }
 
 void Registrations::expire(const Did& did) {
@@ -165,14 +168,16 @@ void Registrations::expire(const Did& did) {
 
 void Registrations::approve(const RegistrationId& id, Approval approval, Reply<store::AgentRow> reply) {
   auto agent = std::make_shared<store::AgentRow>();
-  auto work = [id, approval, agent, now = context_.now()](store::ControlWriter& writer) -> Status {
+  const auto waiting = std::find_if(pending_.begin(), pending_.end(), [&](const auto& p) { return p.second.id == id; });
+  const int proved = waiting == pending_.end() ? 0 : waiting->second.handshakeVersion;
+  auto work = [id, approval, agent, proved, now = context_.now()](store::ControlWriter& writer) -> Status {
     VC_TRY_ASSIGN(auto row, undecided(writer, id));
     VC_TRY_ASSIGN(auto grant, approvedGrant(row, approval));
     agent->did = row.did;
     agent->publicId = row.publicId;
     agent->name = row.name;
     agent->requestedCapabilities = row.requestedCapabilities;
-    agent->handshakeVersion = row.handshakeVersion;
+    agent->handshakeVersion = std::max(row.handshakeVersion, proved);
     agent->createdAt = now;
     setGrant(*agent, grant);
     VC_TRY(writer.putAgent(*agent));
@@ -184,14 +189,11 @@ void Registrations::approve(const RegistrationId& id, Approval approval, Reply<s
                             {"policyId", approval.policyId.value_or("")}})};
   journal_.write(std::move(work), std::move(entry), [this, id, agent, reply = std::move(reply)](const Status& status) {
     if (!status) return reply(status.error());
-    auto waiting = take(agent->did, id);
-    if (waiting) agent->handshakeVersion = std::max(agent->handshakeVersion, waiting->handshakeVersion);
+    const auto decided = take(agent->did, id);
     if (auto loaded = registry_.load(*agent); !loaded) return reply(loaded.error());
-    if (waiting && waiting->session) {
-      if (auto grant = grantOf(*agent)) {
-        waiting->session->send(protocol::RegistrationApproved{id, grant->capabilities});
-        admit_(*waiting->session, *agent);
-      }
+    if (decided && decided->session) {
+      decided->session->send(protocol::RegistrationApproved{id, registry_.find(agent->did)->grant.capabilities});
+      admit_(*decided->session, *agent);
     }
     reply(*agent);
   });
@@ -207,10 +209,10 @@ void Registrations::reject(const RegistrationId& id, std::string reason, std::st
   AuditEntry entry{actor, "registration.reject", id.value, details({{"reason", reason}})};
   journal_.write(std::move(work), std::move(entry), [this, id, did, reason, reply = std::move(reply)](const Status& status) {
     if (!status) return reply(status.error());
-    auto waiting = take(*did, id);
-    if (waiting && waiting->session) {
-      waiting->session->send(protocol::RegistrationRejected{id, reason});
-      waiting->session->close(net::close_code::kPolicy, "registration rejected");
+    const auto decided = take(*did, id);
+    if (decided && decided->session) {
+      decided->session->send(protocol::RegistrationRejected{id, reason});
+      decided->session->close(net::close_code::kPolicy, "registration rejected");
     }
     reply(std::monostate{});
   });

@@ -35,8 +35,8 @@ void Session::start() {
   };
   sessionId_ = newSessionId(context_.ports.entropy);
   handshakeTimer_ = context_.ports.loop.after(context_.options.handshakeTimeout, [this] { onTimeout(); });
-  send(AuthChallenge{sessionId_, "", {}, {}});
   connection_->start(std::move(callbacks));
+  send(AuthChallenge{sessionId_, "", {}, {}});
 }
 
 bool Session::send(Payload payload, std::string messageId, std::optional<std::string> signature) {

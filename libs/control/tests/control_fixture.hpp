@@ -48,13 +48,16 @@ class ControlTest : public ::testing::Test {
     std::filesystem::remove_all(directory_, ignored);
   }
 
-  void openStore() {
-    auto opened = store::openControlStore({directory_ / "control.db", store::WriterThread::No});
+  void openStore(store::WriterThread thread = store::WriterThread::No) {
+    store.reset();
+    auto opened = store::openControlStore({directory_ / "control.db", thread});
     ASSERT_TRUE(opened.ok()) << opened.error().message;
     store = std::move(opened).value();
   }
   void start() {
-    auto made = ControlPlane::create({loop, workers, clock, entropy, *store, nullLogger()}, self, options);
+    auto made = ControlPlane::create({loop, workersPort ? *workersPort : workers, clock, entropy, storePort ? *storePort : *store,
+                                      nullLogger()},
+                                     self, options);
     ASSERT_TRUE(made.ok()) << made.error().message;
     plane = std::move(made).value();
     network.listen("ws://cp:8080", [this](std::unique_ptr<net::Connection> c) { plane->accept(std::move(c)); });
@@ -162,6 +165,9 @@ class ControlTest : public ::testing::Test {
   ControlOptions options;
   std::unique_ptr<store::ControlStore> store;
   std::unique_ptr<ControlPlane> plane;
+  // Used instead of the ones above by the next start().
+  Workers* workersPort = nullptr;
+  store::ControlStore* storePort = nullptr;
 
  private:
   std::filesystem::path directory_;

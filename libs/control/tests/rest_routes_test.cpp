@@ -1,4 +1,4 @@
-#include "rest/json_split.hpp"
+#include "../src/rest/json_split.hpp"
 #include "rest_fakes.hpp"
 
 namespace vaultysclaw::control::testing {

@@ -16,6 +16,17 @@
 
 namespace vaultysclaw::testing {
 
+// What an intent is made of, and how it lies.
+struct IntentOptions {
+  std::string params = "{}";
+  std::optional<std::string> userDid = {};
+  std::optional<std::int64_t> timeoutMs = {};
+  std::optional<std::string> signedAction = {}, signedAgent = {}, signedId = {};
+  milliseconds age{0};
+  bool sign = true;
+  bool v2 = false;
+};
+
 // One agent at a time. Confined to the executor of its connections.
 class TestControlPlane {
  public:
@@ -103,15 +114,7 @@ class TestControlPlane {
     send(protocol::AuthChallenge{"session-" + std::to_string(++sessions_), "", {}, {}});
   }
 
-  struct IntentOptions {
-    std::string params = "{}";
-    std::optional<std::string> userDid;
-    std::optional<std::int64_t> timeoutMs;
-    std::optional<std::string> signedAction, signedAgent, signedId;
-    milliseconds age{0};
-    bool sign = true;
-    bool v2 = false;
-  };
+  using IntentOptions = testing::IntentOptions;
   std::string intentText(const std::string& id, const std::string& action, const IntentOptions& options) {
     identity::IntentToken token;
     token.id = options.signedId.value_or(id);

@@ -109,12 +109,13 @@ struct Counters {  // since start, for /metrics
 template <class T>
 using Reply = std::function<void(Result<T>)>;
 
-// Confined to ports.loop, callbacks too; every reply comes exactly once, never before the call returns.
+// Confined to ports.loop, callbacks too; every reply comes exactly once, never before the call returns. Destroying it
+// drops replies that wait for the store: shutdown() first, and let the loop run.
 // Owned by main(). Nothing here blocks the loop: signatures and reads run on workers, commits on the store's writer.
 class ControlPlane {
  public:
-  // `self`: the control plane's identity, with its secret. Loads agents and registrations from the store (blocking, so
-  // construct before serving).
+  // `self`: the control plane's identity, with its secret. Loads agents and registrations from the store and ends the
+  // intents that an earlier process left pending (blocking, so construct before serving; any thread).
   static Result<std::unique_ptr<ControlPlane>> create(ControlPorts ports, identity::VaultysId self, ControlOptions options = {});
   virtual ~ControlPlane() = default;
 

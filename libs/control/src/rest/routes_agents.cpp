@@ -57,7 +57,7 @@ void Core::getAgent(Call call) {
   const auto did = didOf(call);
   if (!did) return;
   const auto agent = plane_.agent(*did);
-  if (!agent) return fail(call, Error{Errc::NotFound, "no agent has this DID: GET /api/agents lists them"});
+  if (!agent) return fail(call, Error{Errc::NotFound, "no agent has the DID " + did->value});
   JsonWriter w;
   writeAgent(w, *agent);
   respondJson(call, w);
@@ -80,7 +80,7 @@ void Core::patchAgent(Call call) {
   auto body = this->body(call);
   if (!body) return;
   const auto agent = plane_.agent(*did);
-  if (!agent) return fail(call, Error{Errc::NotFound, "no agent has this DID: GET /api/agents lists them"});
+  if (!agent) return fail(call, Error{Errc::NotFound, "no agent has the DID " + did->value});
 
   policy::Grant grant{capabilitiesFrom(agent->row.capabilities), limitsFrom(agent->row.limits), agent->row.policyId,
                       agent->row.policyExpiresAt};

@@ -51,6 +51,8 @@ class HttpExchange {
   virtual void onClientGone(std::function<void()> callback) = 0;
 };
 
+// A handler that throws is answered with 500 and reported to onProblem. A client that has ended its sending side counts
+// as gone, but still gets an answer that respond() gives.
 using HttpHandler = std::function<void(std::shared_ptr<HttpExchange>)>;
 // Says whether a WebSocket upgrade on this request is welcome; an answer with a status refuses it.
 using UpgradeGate = std::function<std::optional<HttpResponse>(const HttpRequest&)>;
@@ -71,10 +73,13 @@ struct ServerOptions {
   ConnectionLimits limits = {};  // of upgraded connections
 };
 
-// A listening socket that serves HTTP and hands upgraded WebSockets over. Owned by main(); confined to its loop.
+// A listening socket that serves HTTP and hands upgraded WebSockets over. Owned by main(). A request's head is at most
+// 64 KiB (431).
 class Server {
  public:
-  virtual ~Server() = default;  // closes the socket and every HTTP connection; upgraded ones live on
+  // From the loop, or from any thread while the loop lives. Closes the socket and every HTTP connection; upgraded ones
+  // live on. No handler is called afterwards.
+  virtual ~Server() = default;
   virtual std::uint16_t port() const = 0;
 };
 

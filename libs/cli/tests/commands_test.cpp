@@ -1,0 +1,261 @@
+#include "cli_fakes.hpp"
+
+namespace vaultysclaw::cli::testing {
+namespace {
+
+class Cli : public CliFixture {};
+
+TEST_F(Cli, AgentsAreATableWithAlignedColumns) {
+  on("GET /api/agents", listing({agent("echo", kDid), agent("a longer n\u00e4me", kOtherDid, "offline")}));
+  const Outcome r = run({"agents"});
+  EXPECT_EQ(r.code, kOk) << r.err;
+  EXPECT_EQ(r.out,
+            "NAME           STATUS     CAPABILITIES  LAST SEEN            DID\n"
+            "echo           connected  echo,read     2026-01-31 12:00:00  " +
+                kDid +
+                "\n"
+                "a longer n\u00e4me  offline    echo,read     2026-01-31 12:00:00  " +
+                kOtherDid + "\n");
+  EXPECT_EQ(requests().front().authorization, "Bearer vcp_test");
+}
+
+TEST_F(Cli, JsonIsTheAnswerAsItCame) {
+  const json body = listing({agent("echo", kDid)});
+  on("GET /api/agents", body);
+  EXPECT_EQ(run({"agents", "--json"}).out, body.dump() + "\n");
+  EXPECT_EQ(run({"--json", "agents", "--status", "connected", "--limit", "7"}).code, kOk);
+  EXPECT_EQ(requests().back().query["status"], "connected");
+  EXPECT_EQ(requests().back().query["limit"], "7");
+}
+
+TEST_F(Cli, ColoursAreForTerminalsWithoutNoColor) {
+  on("GET /api/agents", listing({agent("echo", kDid)}));
+  environment["TERM"] = "xterm";
+  EXPECT_THAT(run({"agents"}, "", Terminal::Yes).out, HasSubstr("\033[32mconnected\033[0m"));
+  EXPECT_THAT(run({"agents"}).out, Not(HasSubstr("\033")));
+  environment["NO_COLOR"] = "1";
+  EXPECT_THAT(run({"agents"}, "", Terminal::Yes).out, Not(HasSubstr("\033")));
+}
+
+TEST_F(Cli, ForeignTextCannotDriveTheTerminal) {
+  environment["NO_COLOR"] = "1";
+  on("GET /api/agents", listing({agent("e\x1b[2J\u009b1m\nx", kDid)}));
+  const std::string out = run({"agents"}, "", Terminal::Yes).out;
+  EXPECT_THAT(out, HasSubstr("e?[2J?1m x"));
+  on("POST /api/agents/" + kDid + "/run", json{{"status", "success"}, {"output", "\u009b31m\x07"}, {"intentId", "i"}});
+  EXPECT_THAT(run({"run", kDid, "x"}, "", Terminal::Yes).out, Not(HasSubstr("\u009b")));
+}
+
+TEST_F(Cli, NamesBecomeDidsWhenOnlyOneAgentHasThem) {
+  on("GET /api/agents", listing({agent("echo", kDid)}));
+  on("GET /api/agents/" + kDid, agent("echo", kDid));
+  const Outcome r = run({"agents", "get", "echo"});
+  EXPECT_EQ(r.code, kOk) << r.err;
+  EXPECT_THAT(r.out, HasSubstr(kDid));
+  EXPECT_EQ(requests().front().query["name"], "echo");
+
+  on("GET /api/agents", listing({agent("echo", kDid), agent("echo", kOtherDid)}));
+  const Outcome two = run({"agents", "get", "echo"});
+  EXPECT_EQ(two.code, kFailed);
+  EXPECT_THAT(two.err, HasSubstr(kOtherDid));
+
+  on("GET /api/agents", listing(json::array()));
+  const Outcome none = run({"agents", "get", "echo"});
+  EXPECT_EQ(none.code, kFailed);
+  EXPECT_THAT(none.err, HasSubstr("'vaultysclaw agents' lists them"));
+}
+
+TEST_F(Cli, GrantsAndDeletes) {
+  on("PATCH /api/agents/" + kDid, agent("echo", kDid));
+  EXPECT_EQ(
+      run({"agents", "grant", kDid, "--capabilities", "echo,read", "--max-tokens-per-day", "9", "--reason", "r"}).code,
+      kOk);
+  EXPECT_EQ(json::parse(requests().back().body),
+            (json{{"capabilities", {"echo", "read"}}, {"resourceLimits", {{"maxTokensPerDay", 9}}}, {"reason", "r"}}));
+  EXPECT_EQ(run({"agents", "grant", kDid, "--no-capabilities"}).code, kOk);
+  EXPECT_EQ(json::parse(requests().back().body), (json{{"capabilities", json::array()}}));
+  on("DELETE /api/agents/" + kDid, Reply{204, "", {}});
+  EXPECT_EQ(run({"agents", "delete", kDid}).code, kOk);
+}
+
+TEST_F(Cli, ApprovesByNameAndRejectsById) {
+  const json row = {
+      {"id", "r-1"}, {"did", kDid}, {"name", "echo"}, {"status", "pending"}, {"requestedCapabilities", {"echo"}}};
+  on("GET /api/registrations", listing({row}));
+  on("POST /api/registrations/r-1/approve", json{{"name", "echo"}, {"did", kDid}, {"capabilities", {"echo"}}});
+  on("POST /api/registrations/r-1/reject", json{{"success", true}});
+  EXPECT_THAT(run({"registrations", "list"}).out, HasSubstr("r-1"));
+  const Outcome approved =
+      run({"registrations", "approve", "echo", "--capability", "echo", "--expires", "2030-01-01T00:00:00Z"});
+  EXPECT_EQ(approved.code, kOk) << approved.err;
+  EXPECT_THAT(approved.out, HasSubstr("granted: echo"));
+  EXPECT_EQ(json::parse(requests().back().body),
+            (json{{"capabilities", {"echo"}}, {"policyExpiresAt", "2030-01-01T00:00:00Z"}}));
+  EXPECT_EQ(run({"registrations", "reject", "r-1", "--reason", "no"}).code, kOk);
+  EXPECT_EQ(json::parse(requests().back().body), (json{{"reason", "no"}}));
+  // One that is decided already goes to the control plane, which knows why not.
+  on("POST /api/registrations/r-9/approve", json{{"error", "decided already"}, {"code", "conflict"}}, 409);
+  const Outcome late = run({"registrations", "approve", "r-9"});
+  EXPECT_EQ(late.code, kFailed);
+  EXPECT_THAT(late.err, HasSubstr("decided already"));
+}
+
+TEST_F(Cli, RunSendsParamsByteForByteFromEverySource) {
+  on("POST /api/agents/" + kDid + "/run", json{{"intentId", "i"}, {"status", "success"}, {"output", {{"a", 1}}}});
+  const std::string params = "{ \"z\" : 1.0,\"a\":[ ]}";
+  EXPECT_EQ(run({"run", kDid, "echo", params, "--timeout", "1.5"}).out, "{\n  \"a\": 1\n}\n");
+  EXPECT_EQ(requests().back().body, "{\"action\":\"echo\",\"params\":" + params + ",\"timeoutMs\":1500}");
+  run({"run", kDid, "echo", "-"}, params);
+  EXPECT_THAT(requests().back().body, HasSubstr(params));
+  std::ofstream(directory.file("p.json")) << params;
+  run({"run", kDid, "echo", "@" + directory.file("p.json")});
+  EXPECT_THAT(requests().back().body, HasSubstr(params));
+
+  const std::size_t before = requests().size();
+  for (const std::string bad : {"{", "[1]", "", "@/does/not/exist", "{} {}"})
+    EXPECT_EQ(run({"run", kDid, "echo", bad}).code, kUsage) << bad;
+  EXPECT_EQ(requests().size(), before);
+}
+
+TEST_F(Cli, RunEndsWithOneWhenTheIntentFails) {
+  on("POST /api/agents/" + kDid + "/run", json{{"intentId", "i-3"},
+                                               {"status", "failed"},
+                                               {"output", nullptr},
+                                               {"error", "out of paper"},
+                                               {"code", "failed"}});
+  const Outcome text = run({"run", kDid, "print"});
+  EXPECT_EQ(text.code, kFailed);
+  EXPECT_THAT(text.err, HasSubstr("out of paper (failed)"));
+  const Outcome asJson = run({"run", kDid, "print", "--json"});
+  EXPECT_EQ(asJson.code, kFailed);
+  EXPECT_EQ(json::parse(asJson.out)["error"], "out of paper");
+  on("POST /api/intents", json{{"intentId", "i-4"}}, 202);
+  EXPECT_THAT(run({"run", kDid, "print", "--no-wait"}).out, HasSubstr("i-4"));
+}
+
+TEST_F(Cli, ChatStreamsAndRemembers) {
+  const Reply reply{
+      200,
+      "",
+      {"data: {\"conversationId\":\"c-1\"}\n\n", ": keep-alive\n\ndata: {\"thinking\":\"hm\"}\n\ndata: {\"chu",
+       "nk\":\"Gr\u00fc\"}\n\ndata: {\"chunk\":\"\u00dfe\"}\n\n", "data: [DONE]\n\n"}};
+  on("POST /api/chat", reply);
+  const Outcome one = run({"chat", kDid, "hello"});
+  EXPECT_EQ(one.code, kOk) << one.err;
+  EXPECT_EQ(one.out, "Gr\u00fc\u00dfe\n");
+  EXPECT_THAT(run({"chat", kDid, "-", "--thinking"}, "from a pipe").out, HasSubstr("hm"));
+  EXPECT_EQ(json::parse(requests().back().body)["messages"][0]["content"], "from a pipe");
+
+  const Outcome talk = run({"chat", kDid}, "one\n\ntwo\n/exit\nthree\n");
+  EXPECT_EQ(talk.code, kOk);
+  const json last = json::parse(requests().back().body);
+  EXPECT_EQ(last["conversationId"], "c-1");
+  ASSERT_EQ(last["messages"].size(), 3U);
+  EXPECT_EQ(last["messages"][1], (json{{"role", "assistant"}, {"content", "Gr\u00fc\u00dfe"}}));
+  EXPECT_EQ(last["messages"][2]["content"], "two");
+
+  const Outcome lines = run({"chat", kDid, "hello", "--json"});
+  EXPECT_THAT(lines.out, ::testing::StartsWith("{\"conversationId\":\"c-1\"}\n"));
+}
+
+TEST_F(Cli, ChatSaysWhenItFailsOrBreaksOff) {
+  on("POST /api/chat",
+     Reply{200,
+           "",
+           {"data: {\"chunk\":\"par\"}\n\ndata: {\"error\":\"no\",\"code\":\"policy_denied\"}\n\ndata: [DONE]\n\n"}});
+  const Outcome refused = run({"chat", kDid, "x"});
+  EXPECT_EQ(refused.code, kFailed);
+  EXPECT_THAT(refused.err, HasSubstr("no (policy_denied)"));
+  on("POST /api/chat", Reply{200, "", {"data: {\"chunk\":\"par\"}\n\n"}});
+  const Outcome broken = run({"chat", kDid, "x"});
+  EXPECT_EQ(broken.code, kFailed);
+  EXPECT_THAT(broken.err, HasSubstr("broke off"));
+  on("POST /api/chat", json{{"error", "the agent is not connected"}, {"code", "unavailable"}}, 503);
+  const Outcome away = run({"chat", kDid, "x"});
+  EXPECT_EQ(away.code, kFailed);
+  EXPECT_THAT(away.err, HasSubstr("which agents are connected"));
+}
+
+TEST_F(Cli, IntentsAndAudit) {
+  on("GET /api/intents", listing({{{"intentId", "i-1"},
+                                   {"did", kDid},
+                                   {"action", "echo"},
+                                   {"status", "success"},
+                                   {"signatureValid", false},
+                                   {"createdAt", "2026-01-31T12:00:00.000Z"}}},
+                                 true));
+  const Outcome intents = run({"intents", "--agent", kDid, "--status", "success"});
+  EXPECT_THAT(intents.out, HasSubstr("INVALID"));
+  EXPECT_THAT(intents.err, HasSubstr("--offset 50"));
+  EXPECT_EQ(requests().back().query["did"], kDid);
+  on("GET /api/audit/verify", json{{"valid", true}, {"rows", 3}, {"firstBroken", nullptr}});
+  EXPECT_EQ(run({"audit", "verify"}).code, kOk);
+  on("GET /api/audit/verify", json{{"valid", false}, {"rows", 3}, {"firstBroken", 2}});
+  const Outcome broken = run({"audit", "verify"});
+  EXPECT_EQ(broken.code, kFailed);
+  EXPECT_THAT(broken.err, HasSubstr("row 2"));
+  EXPECT_EQ(run({"audit", "verify", "--json"}).code, kFailed);
+}
+
+TEST_F(Cli, ErrorsSayWhatToDoNext) {
+  on("*", json{{"error", "this token is not known here"}, {"code", "unauthenticated"}}, 401);
+  EXPECT_THAT(run({"agents"}).err, HasSubstr("VAULTYSCLAW_TOKEN"));
+  on("*", json{{"error", "the request is not valid"}, {"details", {{"a", "is wrong"}, {"b", "is missing"}}}}, 400);
+  EXPECT_THAT(run({"agents"}).err, HasSubstr("b: is missing"));
+  on("*", Reply{200, "<html>", {}});
+  EXPECT_EQ(run({"agents"}).code, kCannotConnect);
+
+  environment.erase("VAULTYSCLAW_TOKEN");
+  const Outcome missing = run({"agents", "--token-file", directory.file("none")});
+  EXPECT_EQ(missing.code, kFailed);
+  EXPECT_THAT(missing.err, HasSubstr("--token-file"));
+  std::ofstream(directory.file("open")) << "vcp_x\n";
+  std::filesystem::permissions(directory.file("open"), std::filesystem::perms(0644));
+  EXPECT_THAT(run({"agents", "--token-file", directory.file("open")}).err, HasSubstr("chmod 600"));
+  std::filesystem::permissions(directory.file("open"), std::filesystem::perms(0600));
+  on("*", listing(json::array()));
+  EXPECT_EQ(run({"agents", "--token-file", directory.file("open")}).code, kOk);
+  EXPECT_EQ(requests().back().authorization, "Bearer vcp_x");
+}
+
+TEST_F(Cli, NothingListeningIsNoConnection) {
+  TearDown();
+  const Outcome r = run({"agents"});
+  EXPECT_EQ(r.code, kCannotConnect);
+  EXPECT_THAT(r.err, HasSubstr("'vaultysclaw control-plane' starts one"));
+  url = "gopher://x";
+  EXPECT_EQ(run({"agents"}).code, kUsage);
+}
+
+TEST_F(Cli, UsageErrorsAreTwoAndEveryCommandHasAnExample) {
+  url.clear();
+  for (const std::vector<std::string>& bad : std::vector<std::vector<std::string>>{{},
+                                                                                   {"agents", "--bogus"},
+                                                                                   {"run", "x"},
+                                                                                   {"registrations"},
+                                                                                   {"agents", "--status", "gone"},
+                                                                                   {"completion", "fish"},
+                                                                                   {"nonsense"}}) {
+    EXPECT_EQ(run(bad).code, kUsage);
+  }
+  EXPECT_THAT(run({"--version"}).out, HasSubstr("vaultysclaw "));
+  for (const char* name :
+       {"control-plane", "agents", "registrations", "run", "chat", "intents", "audit", "id", "completion"}) {
+    const Outcome help = run({name, "--help"});
+    EXPECT_EQ(help.code, kOk) << name;
+    EXPECT_THAT(help.out, HasSubstr("vaultysclaw " + std::string(name))) << name;
+  }
+}
+
+TEST_F(Cli, IdentitiesAreMadeOnceAndShown) {
+  const std::string path = directory.file("a.id");
+  const Outcome made = run({"id", "new", path, "--json"});
+  EXPECT_EQ(made.code, kOk) << made.err;
+  EXPECT_EQ(json::parse(run({"id", "show", path, "--json"}).out), json::parse(made.out));
+  EXPECT_EQ(run({"id", "new", path}).code, kFailed);
+  EXPECT_THAT(run({"id", "show", directory.file("none")}).err, HasSubstr("id new"));
+  EXPECT_EQ(std::filesystem::status(path).permissions(), std::filesystem::perms(0600));
+}
+
+}  // namespace
+}  // namespace vaultysclaw::cli::testing
