@@ -182,6 +182,7 @@ class Service {
       return request.path == "/ws" ? std::nullopt : refuse(404, "agents connect at /ws\n");
     };
     http.onWebSocket = [this](std::unique_ptr<net::Connection> connection) { plane_->accept(std::move(connection)); };
+    http.onProblem = [this](std::string text) { log_.error("http", std::move(text)); };
     server.port = options_.httpPort;
     VC_TRY_ASSIGN(httpServer_, net::listen(*loop_, server, std::move(http)));
 
@@ -191,6 +192,7 @@ class Service {
     };
     hub.onUpgrade = [](const net::HttpRequest&) { return std::optional<net::HttpResponse>(); };
     hub.onWebSocket = [this](std::unique_ptr<net::Connection> connection) { plane_->accept(std::move(connection)); };
+    hub.onProblem = [this](std::string text) { log_.error("ws", std::move(text)); };
     server.port = options_.wsPort;
     VC_TRY_ASSIGN(wsServer_, net::listen(*loop_, server, std::move(hub)));
     httpPort_ = httpServer_->port();
