@@ -60,7 +60,7 @@ int main() try {
                                .caFile = env("PROBE_CA"),
                                .backoff = {.initial = std::chrono::milliseconds(50), .maximum = std::chrono::milliseconds(500)}}};
   const auto statuses = agent.on<vc::StatusChanged>([](const vc::StatusChanged& e) {
-    std::cout << "status " << vc::name(e.status) << ' ' << e.reason << std::endl;
+    std::cout << "status " << e.status << ' ' << e.reason << std::endl;
   });
   const auto logs = agent.on<vc::LogEntry>([](const vc::LogEntry& e) { std::cerr << e.message << std::endl; });
   agent.start();

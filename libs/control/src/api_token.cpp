@@ -3,8 +3,8 @@
 
 namespace vaultysclaw::control {
 
-Status ensureApiToken(store::ControlStore& store, FileStore& files, const std::filesystem::path& tokenFile, Clock& clock,
-                      Entropy& entropy) {
+Status ensureApiToken(store::ControlStore& store, FileStore& files, const std::filesystem::path& tokenFile,
+                      Clock& clock, Entropy& entropy) {
   bool exists = false;
   VC_TRY(store.readBlocking([&](store::ControlReader& reader) -> Status {
     VC_TRY_ASSIGN(const auto tokens, reader.apiTokens());
@@ -27,7 +27,8 @@ Status ensureApiToken(store::ControlStore& store, FileStore& files, const std::f
   Status status = files.writePrivate(tokenFile, asBytes(line));
   wipe(token);
   wipe(line);
-  if (!status) return Error{status.error().code, "API token file " + tokenFile.string() + ": " + status.error().message};
+  if (!status)
+    return Error{status.error().code, "API token file " + tokenFile.string() + ": " + status.error().message};
   return store.writeBlocking([&row](store::ControlWriter& writer) { return writer.putApiToken(row); });
 }
 

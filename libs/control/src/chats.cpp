@@ -29,7 +29,8 @@ Status Chats::check(const ChatRequest& request) const {
   if (request.messages.size() > kMaxChatMessages) return invalid("messages has more than 4096 entries");
   std::size_t bytes = 0;
   for (const auto& message : request.messages) {
-    if (message.role != "user" && message.role != "assistant") return invalid("a message's role must be user or assistant");
+    if (message.role != "user" && message.role != "assistant")
+      return invalid("a message's role must be user or assistant");
     if (!isValidUtf8(message.content)) return invalid("a message's content is not UTF-8");
     bytes += message.content.size() + message.thinkingContent.value_or("").size();
   }
@@ -52,7 +53,8 @@ std::size_t Chats::count(const Did& did) const {
   return static_cast<std::size_t>(std::distance(first, last));
 }
 
-void Chats::start(ChatRequest request, ChatEvents events, std::function<void(Result<ControlPlane::StartedChat>)> reply) {
+void Chats::start(ChatRequest request, ChatEvents events,
+                  std::function<void(Result<ControlPlane::StartedChat>)> reply) {
   if (auto ok = check(request); !ok) {
     return context_.replyLater<ControlPlane::StartedChat>(std::move(reply), ok.error());
   }
@@ -63,12 +65,12 @@ void Chats::start(ChatRequest request, ChatEvents events, std::function<void(Res
   chat->events = std::move(events);
   chats_[key] = chat;
   context_.counters.activeChats = chats_.size();
-  AuditEntry entry{request.requestedBy, "chat.start", request.did.value,
-                   details({{"conversationId", key.second.value}, {"messages", std::to_string(request.messages.size())}})};
+  AuditEntry entry{
+      request.requestedBy, "chat.start", request.did.value,
+      details({{"conversationId", key.second.value}, {"messages", std::to_string(request.messages.size())}})};
   journal_.write(nullptr, std::move(entry),
-                 [this, key, serial = chat->serial, request = std::move(request), reply = std::move(reply)](const Status& status) {
-                   onStored(key, serial, request, status, reply);
-                 });
+                 [this, key, serial = chat->serial, request = std::move(request),
+                  reply = std::move(reply)](const Status& status) { onStored(key, serial, request, status, reply); });
 }
 
 void Chats::onStored(const Key& key, std::uint64_t serial, ChatRequest request, const Status& status,
@@ -95,7 +97,8 @@ void Chats::onStored(const Key& key, std::uint64_t serial, ChatRequest request, 
   chat->sent = chat->listening = true;
   ++context_.counters.chatsStarted;
   chat->deadline = context_.ports.loop.after(context_.options.chatTimeout, [this, key] {
-    end(key, std::pair(std::string(wireCode(Errc::DeadlineExceeded)), std::string("the agent did not finish its answer in time")));
+    end(key, std::pair(std::string(wireCode(Errc::DeadlineExceeded)),
+                       std::string("the agent did not finish its answer in time")));
   });
   ChatHandle handle([chat, &loop = context_.ports.loop] {
     chat->listening = false;
@@ -145,7 +148,8 @@ void Chats::end(const Key& key, std::optional<std::pair<std::string, std::string
 
 void Chats::agentGone(const Did& did, const Error* why) {
   std::vector<Key> keys;
-  for (auto it = chats_.lower_bound({did, ConversationId()}); it != chats_.end() && it->first.first == did; ++it) keys.push_back(it->first);
+  for (auto it = chats_.lower_bound({did, ConversationId()}); it != chats_.end() && it->first.first == did; ++it)
+    keys.push_back(it->first);
   for (const auto& key : keys) {
     if (why) {
       end(key, std::pair(std::string(wireCode(why->code)), why->message));

@@ -11,7 +11,8 @@ namespace vaultysclaw::control {
 // Owned by the hub. Confined to the loop. Nothing is buffered: chunks go to the listener as they come.
 class Chats {
  public:
-  Chats(Context& context, Journal& journal, Registry& registry) : context_(context), journal_(journal), registry_(registry) {}
+  Chats(Context& context, Journal& journal, Registry& registry)
+      : context_(context), journal_(journal), registry_(registry) {}
 
   void start(ChatRequest request, ChatEvents events, std::function<void(Result<ControlPlane::StartedChat>)> reply);
   // From a connected agent. False when it was asked nothing in that conversation.

@@ -33,7 +33,9 @@ struct Context {
   template <class T>
   void replyLater(Reply<T> reply, Result<T> result) const {
     if (!reply) return;
-    auto task = [reply = std::move(reply), held = std::make_shared<Result<T>>(std::move(result))] { reply(std::move(*held)); };
+    auto task = [reply = std::move(reply), held = std::make_shared<Result<T>>(std::move(result))] {
+      reply(std::move(*held));
+    };
     ports.loop.post(std::move(task));
   }
 

@@ -22,7 +22,8 @@ class Hub final : public ControlPlane, private SessionHost {
       : context_{ports, options, std::move(self), {}},
         journal_(context_),
         registry_(context_, journal_),
-        registrations_(context_, journal_, registry_, [this](Session& s, const store::AgentRow& row) { admit(s, row.did, nullptr); }),
+        registrations_(context_, journal_, registry_,
+                       [this](Session& s, const store::AgentRow& row) { admit(s, row.did, nullptr); }),
         intents_(context_, journal_, registry_),
         chats_(context_, journal_, registry_) {}
   ~Hub() override { shutdown(); }
@@ -36,7 +37,8 @@ class Hub final : public ControlPlane, private SessionHost {
   std::vector<AgentView> agents() const override;
   std::optional<AgentView> agent(const Did& did) const override;
   void deleteAgent(const Did& did, std::string actor, Reply<std::monostate> reply) override;
-  void updateGrant(const Did& did, policy::Grant grant, std::string reason, std::string actor, Reply<AgentView> reply) override;
+  void updateGrant(const Did& did, policy::Grant grant, std::string reason, std::string actor,
+                   Reply<AgentView> reply) override;
 
   void registrations(std::optional<std::string> status, store::Page page,
                      Reply<store::Listing<store::RegistrationRow>> reply) override;
@@ -140,7 +142,8 @@ void Hub::accept(std::unique_ptr<net::Connection> connection) {
 void Hub::leaveHandshake(const Session& session) {
   const auto it = underWay_.find(session.id());
   if (it == underWay_.end()) return;
-  if (const auto here = underWayAt_.find(it->second); here != underWayAt_.end() && --here->second == 0) underWayAt_.erase(here);
+  if (const auto here = underWayAt_.find(it->second); here != underWayAt_.end() && --here->second == 0)
+    underWayAt_.erase(here);
   underWay_.erase(it);
 }
 
@@ -161,7 +164,8 @@ void Hub::onProved(Session& session, Candidate candidate) {
   if (auto now = certify(session, candidate.did, version); !now) return session.refuse(now.error());
   const bool known = registry_.find(candidate.did) != nullptr;
   if (candidate.certified.known && !known) {
-    return session.refuse(Error{Errc::PolicyDenied, "the agent was removed during its handshake; connect again to register"});
+    return session.refuse(
+        Error{Errc::PolicyDenied, "the agent was removed during its handshake; connect again to register"});
   }
   if (known) return admit(session, candidate.did, &candidate);
   registrations_.onProved(session, candidate);
@@ -175,7 +179,8 @@ void Hub::admit(Session& session, const Did& did, const Candidate* candidate) {
   agent->row.lastSeenAt = agent->connectedAt;
   agent->seenStoredAt = context_.ports.clock.steady();
   agent->lastHeartbeat.reset();
-  if (candidate && candidate->handshakeVersion > agent->row.handshakeVersion) agent->row.handshakeVersion = candidate->handshakeVersion;
+  if (candidate && candidate->handshakeVersion > agent->row.handshakeVersion)
+    agent->row.handshakeVersion = candidate->handshakeVersion;
 
   Registry::Change change = [seen = *agent->connectedAt, version = agent->row.handshakeVersion,
                              name = candidate ? std::optional(candidate->name) : std::nullopt,
@@ -191,17 +196,20 @@ void Hub::admit(Session& session, const Did& did, const Candidate* candidate) {
   const auto& peer = session.peer();
   registry_.changeSurely(did, std::move(change),
                          AuditEntry{did.value, "agent.connect", did.value,
-                                    details({{"address", peer.address}, {"transport", peer.transport},
+                                    details({{"address", peer.address},
+                                             {"transport", peer.transport},
                                              {"handshakeVersion", std::to_string(agent->row.handshakeVersion)}})});
   context_.ports.log.info("agent", printable(agent->row.name) + " (" + did.value + ") connected from " + peer.address);
   session.connect(did, agent->grant);
-  if (old && old.get() != &session) old->close(net::close_code::kNormal, "replaced by another connection of this agent");
+  if (old && old.get() != &session)
+    old->close(net::close_code::kNormal, "replaced by another connection of this agent");
 }
 
 void Hub::onRefused(Session& session, const Error& error) {
   const std::string who = session.did().empty() ? session.peer().address : session.did().value;
   const bool recorded = journal_.recordRefusal(who, printable(error.message));
-  context_.ports.log.log(recorded ? LogLevel::Info : LogLevel::Debug, "session", "refused " + who + ": " + printable(error.message));
+  context_.ports.log.log(recorded ? LogLevel::Info : LogLevel::Debug, "session",
+                         "refused " + who + ": " + printable(error.message));
 }
 
 void Hub::onClosed(Session& session) {
@@ -214,11 +222,14 @@ void Hub::onClosed(Session& session) {
   journal_.record({session.did().value, "agent.disconnect", session.did().value, "{}"});
   context_.ports.log.info("agent", printable(agent->row.name) + " (" + session.did().value + ") disconnected");
   if (stopped_) return;  // shutdown() answers what is pending
-  intents_.agentGone(session.did(), Error{Errc::Unavailable, "the agent disconnected before it answered; the intent may have run"});
+  intents_.agentGone(session.did(),
+                     Error{Errc::Unavailable, "the agent disconnected before it answered; the intent may have run"});
   chats_.agentGone(session.did());
 }
 
-void Hub::onGone(Session& session) { sessions_.erase(session.id()); }
+void Hub::onGone(Session& session) {
+  sessions_.erase(session.id());
+}
 
 void Hub::onMessage(Session& session, const protocol::Message& message) {
   Agent* agent = registry_.find(session.did());
@@ -293,25 +304,29 @@ std::optional<AgentView> Hub::agent(const Did& did) const {
 
 void Hub::deleteAgent(const Did& did, std::string actor, Reply<std::monostate> reply) {
   if (!open(reply)) return;
-  registry_.remove(did, AuditEntry{std::move(actor), "agent.delete", did.value, "{}"}, [this, did, reply = std::move(reply)](const Status& status) {
-    if (!status) return reply(status.error());
-    if (Agent* agent = registry_.find(did)) {
-      if (const auto session = agent->session) {
-        session->send(protocol::AuthFailed{"revoked"});
-        session->close(net::close_code::kPolicy, "an operator removed this agent");
-      }
-    }
-    registry_.drop(did);
-    reply(std::monostate{});
-  });
+  registry_.remove(did, AuditEntry{std::move(actor), "agent.delete", did.value, "{}"},
+                   [this, did, reply = std::move(reply)](const Status& status) {
+                     if (!status) return reply(status.error());
+                     if (Agent* agent = registry_.find(did)) {
+                       if (const auto session = agent->session) {
+                         session->send(protocol::AuthFailed{"revoked"});
+                         session->close(net::close_code::kPolicy, "an operator removed this agent");
+                       }
+                     }
+                     registry_.drop(did);
+                     reply(std::monostate{});
+                   });
 }
 
-void Hub::updateGrant(const Did& did, policy::Grant grant, std::string reason, std::string actor, Reply<AgentView> reply) {
+void Hub::updateGrant(const Did& did, policy::Grant grant, std::string reason, std::string actor,
+                      Reply<AgentView> reply) {
   if (!open(reply)) return;
   if (auto ok = checkGrant(grant); !ok) return context_.replyLater<AgentView>(std::move(reply), ok.error());
   AuditEntry entry{std::move(actor), "agent.update", did.value,
-                   details({{"capabilities", capabilitiesToJson(grant.capabilities)}, {"limits", limitsToJson(grant.limits)},
-                            {"policyId", grant.policyId.value_or("")}, {"reason", reason}})};
+                   details({{"capabilities", capabilitiesToJson(grant.capabilities)},
+                            {"limits", limitsToJson(grant.limits)},
+                            {"policyId", grant.policyId.value_or("")},
+                            {"reason", reason}})};
   Registry::Change change = [grant = std::move(grant)](store::AgentRow& row) -> Status {
     setGrant(row, grant);
     return {};
@@ -328,9 +343,11 @@ void Hub::updateGrant(const Did& did, policy::Grant grant, std::string reason, s
 
 // ---- reading --------------------------------------------------------------------------------------------------------
 
-void Hub::registrations(std::optional<std::string> status, store::Page page, Reply<store::Listing<store::RegistrationRow>> reply) {
+void Hub::registrations(std::optional<std::string> status, store::Page page,
+                        Reply<store::Listing<store::RegistrationRow>> reply) {
   context_.readLater<store::Listing<store::RegistrationRow>>(
-      [status = std::move(status), page](store::ControlReader& reader) { return reader.registrations(status, page); }, std::move(reply));
+      [status = std::move(status), page](store::ControlReader& reader) { return reader.registrations(status, page); },
+      std::move(reply));
 }
 
 void Hub::audit(store::AuditFilter filter, store::Page page, Reply<AuditView> reply) {
@@ -350,16 +367,19 @@ Counters Hub::counters() const {
   Counters out = context_.counters;
   out.openConnections = sessions_.size();
   out.pendingRegistrations = registrations_.count();
-  out.connectedAgents = static_cast<std::size_t>(std::count_if(registry_.all().begin(), registry_.all().end(),
-                                                               [](const auto& entry) { return entry.second.session != nullptr; }));
+  out.connectedAgents =
+      static_cast<std::size_t>(std::count_if(registry_.all().begin(), registry_.all().end(),
+                                             [](const auto& entry) { return entry.second.session != nullptr; }));
   return out;
 }
 
 }  // namespace
 
-Result<std::unique_ptr<ControlPlane>> ControlPlane::create(ControlPorts ports, identity::VaultysId self, ControlOptions options) {
+Result<std::unique_ptr<ControlPlane>> ControlPlane::create(ControlPorts ports, identity::VaultysId self,
+                                                           ControlOptions options) {
   if (!self.hasSecret()) return Error{Errc::InvalidArgument, "the control plane's identity has no secret"};
-  if (self.type() != identity::IdType::Machine) return Error{Errc::InvalidArgument, "the control plane's identity must be a machine"};
+  if (self.type() != identity::IdType::Machine)
+    return Error{Errc::InvalidArgument, "the control plane's identity must be a machine"};
   auto hub = std::make_unique<Hub>(ports, self.toVersion(identity::IdVersion::V1), options);
   VC_TRY(hub->load());
   return std::unique_ptr<ControlPlane>(std::move(hub));

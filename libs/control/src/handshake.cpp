@@ -34,7 +34,8 @@ Status Handshake::feed(std::string_view data) {
     return {};
   }
   if (opening) {
-    responder_ = std::make_shared<identity::Responder>(context_.self, identity::Responder::Config{}, context_.ports.entropy);
+    responder_ =
+        std::make_shared<identity::Responder>(context_.self, identity::Responder::Config{}, context_.ports.entropy);
     onWorker<Claim>(
         [message = *bytes, now](identity::Responder& responder) -> Result<Claim> {
           auto claim = responder.onInit(message, now);
@@ -45,7 +46,8 @@ Status Handshake::feed(std::string_view data) {
   } else {
     onWorker<std::monostate>(
         [message = *bytes, now](identity::Responder& responder) -> Result<std::monostate> {
-          if (auto proved = responder.onComplete(message, now); !proved) return Handshake::explained(proved.error(), message, now);
+          if (auto proved = responder.onComplete(message, now); !proved)
+            return Handshake::explained(proved.error(), message, now);
           return std::monostate{};
         },
         &Handshake::onFinished);

@@ -12,8 +12,8 @@
 
 namespace vaultysclaw::control {
 
-// Owned by a session, used once. Confined to the loop; hooks run there, never inside a call. Destroying it drops what is
-// under way at the workers.
+// Owned by a session, used once. Confined to the loop; hooks run there, never inside a call. Destroying it drops what
+// is under way at the workers.
 class Handshake : public std::enable_shared_from_this<Handshake> {
  public:
   using Claim = identity::Responder::Claim;

@@ -14,7 +14,8 @@ constexpr std::size_t kMaxParamsBytes = protocol::kMaxMessageBytes - (std::size_
 ControlPlane::IntentView viewOf(store::IntentRow row, const identity::VaultysId& self, WallTime now) {
   ControlPlane::IntentView view;
   const auto token = identity::verifyIntentToken(row.token, self, now);
-  view.signatureValid = token && token->id == row.id.value && token->action == row.action && token->agentId == row.did.value;
+  view.signatureValid =
+      token && token->id == row.id.value && token->action == row.action && token->agentId == row.did.value;
   view.row = std::move(row);
   return view;
 }
@@ -51,14 +52,20 @@ Result<Duration> Intents::check(RunRequest& request) {
   const Duration timeout = request.timeout.value_or(context_.options.defaultIntentTimeout);
   if (timeout <= Duration(0)) return Error{Errc::InvalidArgument, "the timeout must be greater than zero"};
   if (timeout > context_.options.maxIntentTimeout) {
-    return Error{Errc::InvalidArgument, "the timeout must be at most " +
-                                            std::to_string(std::chrono::duration_cast<seconds>(context_.options.maxIntentTimeout).count()) + " s"};
+    return Error{Errc::InvalidArgument,
+                 "the timeout must be at most " +
+                     std::to_string(std::chrono::duration_cast<seconds>(context_.options.maxIntentTimeout).count()) +
+                     " s"};
   }
   return timeout;
 }
 
-void Intents::run(RunRequest request, Reply<RunResult> reply) { start(std::move(request), nullptr, std::move(reply)); }
-void Intents::send(RunRequest request, Reply<SentIntent> reply) { start(std::move(request), std::move(reply), nullptr); }
+void Intents::run(RunRequest request, Reply<RunResult> reply) {
+  start(std::move(request), nullptr, std::move(reply));
+}
+void Intents::send(RunRequest request, Reply<SentIntent> reply) {
+  start(std::move(request), std::move(reply), nullptr);
+}
 
 void Intents::start(RunRequest request, Reply<SentIntent> onSent, Reply<RunResult> onResult) {
   const auto refuse = [&](Error error) {
@@ -68,7 +75,8 @@ void Intents::start(RunRequest request, Reply<SentIntent> onSent, Reply<RunResul
   const auto timeout = check(request);
   if (!timeout) return refuse(timeout.error());
   if (!registry_.find(request.did)) return refuse(Error{Errc::NotFound, "no agent " + printable(request.did.value)});
-  if (!registry_.live(request.did)) return refuse(Error{Errc::Unavailable, "agent " + request.did.value + " is not connected"});
+  if (!registry_.live(request.did))
+    return refuse(Error{Errc::Unavailable, "agent " + request.did.value + " is not connected"});
   if (pending(request.did) >= context_.options.maxPendingIntentsPerAgent) {
     return refuse(Error{Errc::Busy, "agent " + request.did.value + " has " + std::to_string(pending(request.did)) +
                                         " intents pending, as many as it may; try again later"});
@@ -84,7 +92,8 @@ void Intents::start(RunRequest request, Reply<SentIntent> onSent, Reply<RunResul
 
   auto token = std::make_shared<std::string>();
   auto onLoop = context_.ifAlive([this, id, token] { onSigned(id, std::move(*token)); });
-  auto task = [self = context_.self, body = identity::IntentToken{id.value, intent.action, intent.did.value, intent.createdAt, {}, {}, {}},
+  auto task = [self = context_.self,
+               body = identity::IntentToken{id.value, intent.action, intent.did.value, intent.createdAt, {}, {}, {}},
                token, &loop = context_.ports.loop, onLoop]() mutable {
     *token = identity::signToken(self, body);
     loop.post(std::move(onLoop));
@@ -114,9 +123,10 @@ void Intents::onSigned(const IntentId& id, std::string token) {
   row.status = "pending";
   row.requestedBy = intent.requestedBy;
   row.createdAt = intent.createdAt;
-  AuditEntry entry{intent.requestedBy, "intent.send", intent.did.value, details({{"intentId", id.value}, {"action", intent.action}})};
-  journal_.write([row = std::move(row)](store::ControlWriter& writer) { return writer.insertIntent(row); }, std::move(entry),
-                 [this, id](const Status& status) { onStored(id, status); });
+  AuditEntry entry{intent.requestedBy, "intent.send", intent.did.value,
+                   details({{"intentId", id.value}, {"action", intent.action}})};
+  journal_.write([row = std::move(row)](store::ControlWriter& writer) { return writer.insertIntent(row); },
+                 std::move(entry), [this, id](const Status& status) { onStored(id, status); });
 }
 
 void Intents::onStored(const IntentId& id, const Status& status) {
@@ -136,7 +146,8 @@ void Intents::onStored(const IntentId& id, const Status& status) {
   message.timeoutMs = std::chrono::duration_cast<milliseconds>(intent.timeout).count();
   intent.stage = Stage::Sent;
   if (!session || !session->send(std::move(message), id.value, std::move(intent.token))) {
-    return fail(id, "lost", Error{Errc::Unavailable, "agent " + intent.did.value + " went away before the intent was sent"});
+    return fail(id, "lost",
+                Error{Errc::Unavailable, "agent " + intent.did.value + " went away before the intent was sent"});
   }
   ++context_.counters.intentsSent;
   intent.deadline = context_.ports.loop.after(intent.timeout, [this, id] {
@@ -164,7 +175,8 @@ void Intents::finish(const IntentId& id, Outcome outcome, Result<RunResult> answ
 
   auto reply = [this, intent, answer = std::move(answer)](const Status&) {
     if (intent->onSent) {
-      intent->onSent(answer ? Result<SentIntent>(Error{Errc::Internal, "the intent ended before it was sent"}) : answer.error());
+      intent->onSent(answer ? Result<SentIntent>(Error{Errc::Internal, "the intent ended before it was sent"})
+                            : answer.error());
     }
     if (intent->onResult) intent->onResult(answer);
   };
@@ -184,8 +196,8 @@ void Intents::finish(const IntentId& id, Outcome outcome, Result<RunResult> answ
   const bool answered = outcome.status == "success" || outcome.status == "failed";
   AuditEntry entry{answered ? intent->did.value : "system", "intent.result", intent->did.value,
                    details({{"intentId", id.value}, {"status", outcome.status}, {"code", outcome.code.value_or("")}})};
-  journal_.writeSurely([row = std::move(row)](store::ControlWriter& writer) { return writer.finishIntent(row); }, std::move(entry),
-                       std::move(reply));
+  journal_.writeSurely([row = std::move(row)](store::ControlWriter& writer) { return writer.finishIntent(row); },
+                       std::move(entry), std::move(reply));
 }
 
 bool Intents::onResult(const Did& from, const protocol::IntentResult& result) {
@@ -266,10 +278,12 @@ void Intents::broadcast(RunRequest request, Reply<std::vector<SentIntent>> reply
   }
 }
 
-void Intents::list(store::IntentFilter filter, store::Page page, Reply<store::Listing<ControlPlane::IntentView>> reply) {
+void Intents::list(store::IntentFilter filter, store::Page page,
+                   Reply<store::Listing<ControlPlane::IntentView>> reply) {
   using Views = store::Listing<ControlPlane::IntentView>;
   context_.readLater<Views>(
-      [filter = std::move(filter), page, self = context_.self, now = context_.now()](store::ControlReader& reader) -> Result<Views> {
+      [filter = std::move(filter), page, self = context_.self,
+       now = context_.now()](store::ControlReader& reader) -> Result<Views> {
         VC_TRY_ASSIGN(auto rows, reader.intents(filter, page));
         Views views;
         views.total = rows.total;
@@ -281,7 +295,8 @@ void Intents::list(store::IntentFilter filter, store::Page page, Reply<store::Li
 
 void Intents::read(const IntentId& id, Reply<ControlPlane::IntentView> reply) {
   context_.readLater<ControlPlane::IntentView>(
-      [id, self = context_.self, now = context_.now()](store::ControlReader& reader) -> Result<ControlPlane::IntentView> {
+      [id, self = context_.self,
+       now = context_.now()](store::ControlReader& reader) -> Result<ControlPlane::IntentView> {
         VC_TRY_ASSIGN(auto row, reader.intent(id));
         if (!row) return Error{Errc::NotFound, "no intent " + printable(id.value)};
         return viewOf(std::move(*row), self, now);

@@ -12,7 +12,8 @@ namespace vaultysclaw::control {
 // end before a caller hears of it. The first answer from the agent it was sent to counts.
 class Intents {
  public:
-  Intents(Context& context, Journal& journal, Registry& registry) : context_(context), journal_(journal), registry_(registry) {}
+  Intents(Context& context, Journal& journal, Registry& registry)
+      : context_(context), journal_(journal), registry_(registry) {}
 
   // Ends, as lost, what an earlier process left pending. Blocking; at start.
   static Status recover(store::ControlStore& store, WallTime now);
@@ -43,7 +44,7 @@ class Intents {
     WallTime createdAt{};
     Duration timeout{};
     Stage stage = Stage::Signing;
-    Reply<SentIntent> onSent;    // at most one of the two is waiting
+    Reply<SentIntent> onSent;  // at most one of the two is waiting
     Reply<RunResult> onResult;
     Timer deadline;
   };

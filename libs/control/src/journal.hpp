@@ -23,8 +23,8 @@ class Journal {
   using Work = store::ControlStore::Work;
   using Done = std::function<void(Status)>;
 
-  // Runs `work` on the store's writer, then appends `entry` in the same transaction: both or none become durable. `done`
-  // runs on the loop after the commit, never before the call returns. Busy when the writer's queue is full.
+  // Runs `work` on the store's writer, then appends `entry` in the same transaction: both or none become durable.
+  // `done` runs on the loop after the commit, never before the call returns. Busy when the writer's queue is full.
   void write(Work work, AuditEntry entry, Done done);
   // For what has happened already and must not be lost: a full queue is tried again until it takes the work. Failures
   // are logged.

@@ -35,7 +35,8 @@ Result<policy::Grant> approvedGrant(const store::RegistrationRow& row, const App
   grant.policyExpiresAt = approval.policyExpiresAt;
   for (const auto& capability : grant.capabilities) {
     if (std::find(requested.begin(), requested.end(), capability) == requested.end()) {
-      return Error{Errc::InvalidArgument, "capability '" + printable(capability) + "' was not requested by " + row.did.value};
+      return Error{Errc::InvalidArgument,
+                   "capability '" + printable(capability) + "' was not requested by " + row.did.value};
     }
   }
   VC_TRY(checkGrant(grant));
@@ -51,7 +52,8 @@ void Registrations::load(store::RegistrationRow row) {
   pending.handshakeVersion = row.handshakeVersion;
   pending.stored = true;
   // Timers are set on the loop only, and this runs before it serves anybody.
-  context_.ports.loop.post(context_.ifAlive([this, did = row.did, createdAt = row.createdAt] { expireAt(did, createdAt); }));
+  context_.ports.loop.post(
+      context_.ifAlive([this, did = row.did, createdAt = row.createdAt] { expireAt(did, createdAt); }));
 }
 
 std::optional<int> Registrations::handshakeVersion(const Did& did) const {
@@ -63,9 +65,11 @@ Status Registrations::checkLimits(const std::string& address) const {
   if (pending_.size() >= context_.options.maxPendingRegistrations) {
     return Error{Errc::Busy, "too many registrations are waiting for an operator; connect again later"};
   }
-  const auto here = std::count_if(pending_.begin(), pending_.end(), [&](const auto& p) { return p.second.address == address; });
+  const auto here =
+      std::count_if(pending_.begin(), pending_.end(), [&](const auto& p) { return p.second.address == address; });
   if (static_cast<std::size_t>(here) >= context_.options.maxPendingRegistrationsPerAddress) {
-    return Error{Errc::Busy, "too many registrations from your address are waiting for an operator; connect again later"};
+    return Error{Errc::Busy,
+                 "too many registrations from your address are waiting for an operator; connect again later"};
   }
   return {};
 }
@@ -117,9 +121,11 @@ void Registrations::onProved(Session& session, const Candidate& candidate) {
       return;
     }
     auto lost = take(did, id);
-    if (lost && lost->session) lost->session->refuse(Error{Errc::Busy, "the registration could not be stored; connect again later"});
+    if (lost && lost->session)
+      lost->session->refuse(Error{Errc::Busy, "the registration could not be stored; connect again later"});
   };
-  journal_.write([row](store::ControlWriter& writer) { return writer.putRegistration(row); }, std::move(entry), std::move(stored));
+  journal_.write([row](store::ControlWriter& writer) { return writer.putRegistration(row); }, std::move(entry),
+                 std::move(stored));
 }
 
 void Registrations::onClosed(Session& session) {
@@ -136,7 +142,8 @@ std::optional<Registrations::Pending> Registrations::take(const Did& did, const 
 }
 
 void Registrations::expireAt(const Did& did, WallTime createdAt) {
-  const Duration left = createdAt + std::chrono::duration_cast<milliseconds>(context_.options.registrationTimeout) - context_.now();
+  const Duration left =
+      createdAt + std::chrono::duration_cast<milliseconds>(context_.options.registrationTimeout) - context_.now();
   const auto it = pending_.find(did);
   if (it == pending_.end()) return;
   it->second.expiry = context_.ports.loop.after(left, [this, did] { expire(did); });
@@ -155,7 +162,8 @@ void Registrations::expire(const Did& did) {
     if (!status) return;  // else a decision came first, and takes the entry
     auto expired = take(did, id);
     if (expired && expired->session) {
-      expired->session->refuse(Error{Errc::Expired, "Registration approval timeout: no operator decided in time; connect again"});
+      expired->session->refuse(
+          Error{Errc::Expired, "Registration approval timeout: no operator decided in time; connect again"});
     }
   };
   journal_.write(
@@ -183,10 +191,11 @@ void Registrations::approve(const RegistrationId& id, Approval approval, Reply<s
     VC_TRY(writer.putAgent(*agent));
     return decide(writer, row, "approved", "", approval.actor, now);
   };
-  AuditEntry entry{approval.actor, "registration.approve", id.value,
-                   details({{"capabilities", approval.capabilities ? capabilitiesToJson(*approval.capabilities) : "all requested"},
-                            {"limits", limitsToJson(approval.limits)},
-                            {"policyId", approval.policyId.value_or("")}})};
+  AuditEntry entry{
+      approval.actor, "registration.approve", id.value,
+      details({{"capabilities", approval.capabilities ? capabilitiesToJson(*approval.capabilities) : "all requested"},
+               {"limits", limitsToJson(approval.limits)},
+               {"policyId", approval.policyId.value_or("")}})};
   journal_.write(std::move(work), std::move(entry), [this, id, agent, reply = std::move(reply)](const Status& status) {
     if (!status) return reply(status.error());
     const auto decided = take(agent->did, id);
@@ -199,7 +208,8 @@ void Registrations::approve(const RegistrationId& id, Approval approval, Reply<s
   });
 }
 
-void Registrations::reject(const RegistrationId& id, std::string reason, std::string actor, Reply<std::monostate> reply) {
+void Registrations::reject(const RegistrationId& id, std::string reason, std::string actor,
+                           Reply<std::monostate> reply) {
   auto did = std::make_shared<Did>();
   auto work = [id, reason, actor, did, now = context_.now()](store::ControlWriter& writer) -> Status {
     VC_TRY_ASSIGN(auto row, undecided(writer, id));
@@ -207,15 +217,16 @@ void Registrations::reject(const RegistrationId& id, std::string reason, std::st
     return decide(writer, row, "rejected", reason, actor, now);
   };
   AuditEntry entry{actor, "registration.reject", id.value, details({{"reason", reason}})};
-  journal_.write(std::move(work), std::move(entry), [this, id, did, reason, reply = std::move(reply)](const Status& status) {
-    if (!status) return reply(status.error());
-    const auto decided = take(*did, id);
-    if (decided && decided->session) {
-      decided->session->send(protocol::RegistrationRejected{id, reason});
-      decided->session->close(net::close_code::kPolicy, "registration rejected");
-    }
-    reply(std::monostate{});
-  });
+  journal_.write(std::move(work), std::move(entry),
+                 [this, id, did, reason, reply = std::move(reply)](const Status& status) {
+                   if (!status) return reply(status.error());
+                   const auto decided = take(*did, id);
+                   if (decided && decided->session) {
+                     decided->session->send(protocol::RegistrationRejected{id, reason});
+                     decided->session->close(net::close_code::kPolicy, "registration rejected");
+                   }
+                   reply(std::monostate{});
+                 });
 }
 
 }  // namespace vaultysclaw::control

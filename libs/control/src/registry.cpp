@@ -12,7 +12,8 @@ Status Registry::load(store::AgentRow row) {
   // What memory knows ahead of the store stays.
   if (agent.row.did == row.did) {
     row.handshakeVersion = std::max(row.handshakeVersion, agent.row.handshakeVersion);
-    if (agent.row.lastSeenAt && (!row.lastSeenAt || *row.lastSeenAt < *agent.row.lastSeenAt)) row.lastSeenAt = agent.row.lastSeenAt;
+    if (agent.row.lastSeenAt && (!row.lastSeenAt || *row.lastSeenAt < *agent.row.lastSeenAt))
+      row.lastSeenAt = agent.row.lastSeenAt;
   }
   agent.row = std::move(row);
   agent.grant = std::move(grant);
@@ -54,13 +55,14 @@ Journal::Work Registry::changing(const Did& did, Change change, std::shared_ptr<
 
 void Registry::change(const Did& did, Change change, AuditEntry entry, Done done) {
   auto row = std::make_shared<std::optional<store::AgentRow>>();
-  journal_.write(changing(did, std::move(change), row), std::move(entry), [this, did, row, done = std::move(done)](const Status& status) {
-    if (!status) return done(status.error());
-    if (find(did)) {
-      if (auto loaded = load(**row); !loaded) return done(loaded.error());
-    }
-    done(std::move(**row));
-  });
+  journal_.write(changing(did, std::move(change), row), std::move(entry),
+                 [this, did, row, done = std::move(done)](const Status& status) {
+                   if (!status) return done(status.error());
+                   if (find(did)) {
+                     if (auto loaded = load(**row); !loaded) return done(loaded.error());
+                   }
+                   done(std::move(**row));
+                 });
 }
 
 void Registry::changeSurely(const Did& did, Change change, std::optional<AuditEntry> entry) {
@@ -72,7 +74,8 @@ void Registry::changeSurely(const Did& did, Change change, std::optional<AuditEn
 }
 
 void Registry::remove(const Did& did, AuditEntry entry, std::function<void(Status)> done) {
-  journal_.write([did](store::ControlWriter& writer) { return writer.deleteAgent(did); }, std::move(entry), std::move(done));
+  journal_.write([did](store::ControlWriter& writer) { return writer.deleteAgent(did); }, std::move(entry),
+                 std::move(done));
 }
 
 void Registry::seen(Agent& agent) {
@@ -81,11 +84,13 @@ void Registry::seen(Agent& agent) {
   agent.row.lastSeenAt = wall;
   if (now - agent.seenStoredAt < std::chrono::minutes(1)) return;
   agent.seenStoredAt = now;
-  journal_.writeSurely([did = agent.row.did, wall](store::ControlWriter& writer) -> Status {
-    const Status touched = writer.touchAgent(did, wall);
-    if (!touched && touched.error().code == Errc::NotFound) return {};  // removed meanwhile
-    return touched;
-  }, std::nullopt);
+  journal_.writeSurely(
+      [did = agent.row.did, wall](store::ControlWriter& writer) -> Status {
+        const Status touched = writer.touchAgent(did, wall);
+        if (!touched && touched.error().code == Errc::NotFound) return {};  // removed meanwhile
+        return touched;
+      },
+      std::nullopt);
 }
 
 }  // namespace vaultysclaw::control

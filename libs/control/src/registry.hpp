@@ -14,8 +14,8 @@
 namespace vaultysclaw::control {
 
 struct Agent {
-  store::AgentRow row;  // as committed, but for lastSeenAt and handshakeVersion, which may be ahead
-  policy::Grant grant;  // the row's
+  store::AgentRow row;               // as committed, but for lastSeenAt and handshakeVersion, which may be ahead
+  policy::Grant grant;               // the row's
   std::shared_ptr<Session> session;  // null: offline
   std::optional<WallTime> connectedAt;
   std::optional<protocol::Heartbeat> lastHeartbeat;

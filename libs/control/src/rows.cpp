@@ -65,7 +65,8 @@ Result<protocol::ResourceLimits> limitsFromJson(const std::string& text) {
   const auto number = [&](const char* name, std::optional<std::int64_t>& out) -> Status {
     const auto it = json.find(name);
     if (it == json.end()) return {};
-    if (!it->is_number_integer()) return Error{Errc::Malformed, std::string("stored limit ") + name + " is not an integer"};
+    if (!it->is_number_integer())
+      return Error{Errc::Malformed, std::string("stored limit ") + name + " is not an integer"};
     out = it->get<std::int64_t>();
     return {};
   };
@@ -100,9 +101,11 @@ Status checkGrant(const policy::Grant& grant) {
   if (grant.limits.maxRequestsPerHour.value_or(0) < 0) return invalid("maxRequestsPerHour must not be negative");
   if (grant.limits.allowedDomains.size() > 256) return invalid("allowedDomains has more than 256 entries");
   for (const auto& domain : grant.limits.allowedDomains) {
-    if (domain.empty() || domain.size() > 253) return invalid("allowedDomains has an entry that is empty or over 253 characters");
+    if (domain.empty() || domain.size() > 253)
+      return invalid("allowedDomains has an entry that is empty or over 253 characters");
   }
-  if (grant.policyId && !isValidWireId(*grant.policyId)) return invalid("policyId must be 1 to 128 printable ASCII characters");
+  if (grant.policyId && !isValidWireId(*grant.policyId))
+    return invalid("policyId must be 1 to 128 printable ASCII characters");
   if (grant.policyExpiresAt && !grant.policyId) return invalid("policyExpiresAt needs a policyId");
   return {};
 }
@@ -116,11 +119,13 @@ msgpack::Map certificateMetadata(const policy::Grant& grant, identity::IdVersion
   map.emplace_back("capabilities", toMsgpack(grant.capabilities));
   if (hasLimits(grant.limits)) {
     msgpack::Map limits;
-    if (grant.limits.maxTokensPerDay) limits.emplace_back("maxTokensPerDay", msgpack::Value::integer(*grant.limits.maxTokensPerDay));
+    if (grant.limits.maxTokensPerDay)
+      limits.emplace_back("maxTokensPerDay", msgpack::Value::integer(*grant.limits.maxTokensPerDay));
     if (grant.limits.maxRequestsPerHour) {
       limits.emplace_back("maxRequestsPerHour", msgpack::Value::integer(*grant.limits.maxRequestsPerHour));
     }
-    if (!grant.limits.allowedDomains.empty()) limits.emplace_back("allowedDomains", toMsgpack(grant.limits.allowedDomains));
+    if (!grant.limits.allowedDomains.empty())
+      limits.emplace_back("allowedDomains", toMsgpack(grant.limits.allowedDomains));
     map.emplace_back("resourceLimits", std::move(limits));
   }
   if (grant.policyId) map.emplace_back("policyId", *grant.policyId);

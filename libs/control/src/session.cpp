@@ -18,7 +18,11 @@ std::string newSessionId(Entropy& entropy) {
 }  // namespace
 
 Session::Session(Context& context, SessionHost& host, std::uint64_t id, std::unique_ptr<net::Connection> connection)
-    : context_(context), host_(host), id_(id), connection_(std::move(connection)), lastMessageAt_(context.ports.clock.steady()) {}
+    : context_(context),
+      host_(host),
+      id_(id),
+      connection_(std::move(connection)),
+      lastMessageAt_(context.ports.clock.steady()) {}
 
 void Session::start() {
   auto weak = weak_from_this();
@@ -29,7 +33,8 @@ void Session::start() {
   callbacks.onClose = [weak](const net::CloseReason& reason) {
     auto self = weak.lock();
     if (!self) return;
-    self->context_.ports.log.debug("session", self->peer().address + " closed: " + std::to_string(reason.code) + ' ' + printable(reason.text));
+    self->context_.ports.log.debug(
+        "session", self->peer().address + " closed: " + std::to_string(reason.code) + ' ' + printable(reason.text));
     self->close(reason.code, "");
     self->host_.onGone(*self);
   };
@@ -54,7 +59,8 @@ bool Session::send(Payload payload, std::string messageId, std::optional<std::st
       return true;
     case net::SendResult::QueueFull:
       broken_ = true;
-      context_.ports.log.warn("session", "closing " + did_.value + " at " + peer().address + ": it does not read its messages");
+      context_.ports.log.warn("session",
+                              "closing " + did_.value + " at " + peer().address + ": it does not read its messages");
       closeSoon(net::close_code::kPolicy, "you read too slowly");
       return false;
     case net::SendResult::Closed:
@@ -93,9 +99,10 @@ void Session::refuse(const Error& error) {
 }
 
 void Session::onTimeout() {
-  refuse(Error{Errc::DeadlineExceeded, "Authentication timeout: the handshake was not finished within " +
-                                           std::to_string(std::chrono::duration_cast<seconds>(context_.options.handshakeTimeout).count()) +
-                                           " s"});
+  refuse(Error{Errc::DeadlineExceeded,
+               "Authentication timeout: the handshake was not finished within " +
+                   std::to_string(std::chrono::duration_cast<seconds>(context_.options.handshakeTimeout).count()) +
+                   " s"});
 }
 
 void Session::onFrame(net::FrameKind kind, std::string_view text) {
@@ -187,7 +194,8 @@ void Session::onProved(const Handshake::Claim& claim) {
   candidate.statedCapabilities = stated.capabilities.has_value();
   candidate.name = stated.name ? *stated.name : claimedName_.value_or(registeredName_);
   if (candidate.name.empty()) candidate.name = "unknown";
-  candidate.capabilities = stated.capabilities ? *stated.capabilities : claimedCapabilities_.value_or(std::vector<std::string>{});
+  candidate.capabilities =
+      stated.capabilities ? *stated.capabilities : claimedCapabilities_.value_or(std::vector<std::string>{});
   if (auto ok = checkName(candidate.name); !ok) return refuse(ok.error());
   if (auto ok = checkCapabilities(candidate.capabilities); !ok) return refuse(ok.error());
   host_.onProved(*this, std::move(candidate));

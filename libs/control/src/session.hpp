@@ -65,8 +65,8 @@ class Session : public std::enable_shared_from_this<Session> {
   void awaitApproval(const Did& did);
   // The agent counts as connected from here on: sends auth_complete. `certified` is what its certificate says.
   void connect(const Did& did, const policy::Grant& granted);
-  // Sends the agent a certificate with its grant as the host has it now. One at a time and kReissueInterval apart; calls
-  // in between are merged.
+  // Sends the agent a certificate with its grant as the host has it now. One at a time and kReissueInterval apart;
+  // calls in between are merged.
   void reissue(std::string reason);
 
   // False when the agent is not there any more. An agent that reads too slowly is closed on the next turn.

@@ -32,7 +32,8 @@ class Chat : public ControlTest {
   }
   Result<ControlPlane::StartedChat> begin(ChatRequest r, const Heard& heard) {
     std::optional<Result<ControlPlane::StartedChat>> out;
-    plane->chat(std::move(r), heard.events(), [&](Result<ControlPlane::StartedChat> started) { out.emplace(std::move(started)); });
+    plane->chat(std::move(r), heard.events(),
+                [&](Result<ControlPlane::StartedChat> started) { out.emplace(std::move(started)); });
     EXPECT_FALSE(out) << "replied before the call returned";
     run();
     EXPECT_TRUE(out);
@@ -145,7 +146,8 @@ TEST_F(Chat, HandleMayBeDroppedFromItsOwnListener) {
     started.reset();
     *heard.log += "!";
   };
-  plane->chat(request(agent->did()), events, [&](Result<ControlPlane::StartedChat> s) { started.emplace(std::move(s).value()); });
+  plane->chat(request(agent->did()), events,
+              [&](Result<ControlPlane::StartedChat> s) { started.emplace(std::move(s).value()); });
   run();
   const auto id = started->conversationId;
   agent->send(chunk(id, "one"));

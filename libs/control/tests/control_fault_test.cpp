@@ -18,7 +18,9 @@ class BusyStore final : public store::ControlStore {
     return !busy && below_.write(std::move(work), std::move(done));
   }
   Status writeBlocking(const Work& work) override { return below_.writeBlocking(work); }
-  Status readBlocking(const std::function<Status(store::ControlReader&)>& query) override { return below_.readBlocking(query); }
+  Status readBlocking(const std::function<Status(store::ControlReader&)>& query) override {
+    return below_.readBlocking(query);
+  }
 
  private:
   store::ControlStore& below_;
@@ -185,10 +187,17 @@ TEST_F(Faults, DamagedMessagesHurtNobodyElse) {
   std::mt19937 random(7);
   const auto damaged = [&](std::string text) {
     switch (random() % 4) {
-      case 0: text.resize(random() % (text.size() + 1)); break;
-      case 1: text[random() % text.size()] ^= static_cast<char>(1 << (random() % 7)); break;
-      case 2: text.insert(random() % text.size(), text.substr(random() % text.size(), 40)); break;
-      default: break;  // whole, but perhaps out of place
+      case 0:
+        text.resize(random() % (text.size() + 1));
+        break;
+      case 1:
+        text[random() % text.size()] ^= static_cast<char>(1 << (random() % 7));
+        break;
+      case 2:
+        text.insert(random() % text.size(), text.substr(random() % text.size(), 40));
+        break;
+      default:
+        break;  // whole, but perhaps out of place
     }
     return text;
   };

@@ -55,9 +55,9 @@ class ControlTest : public ::testing::Test {
     store = std::move(opened).value();
   }
   void start() {
-    auto made = ControlPlane::create({loop, workersPort ? *workersPort : workers, clock, entropy, storePort ? *storePort : *store,
-                                      nullLogger()},
-                                     self, options);
+    auto made = ControlPlane::create(
+        {loop, workersPort ? *workersPort : workers, clock, entropy, storePort ? *storePort : *store, nullLogger()},
+        self, options);
     ASSERT_TRUE(made.ok()) << made.error().message;
     plane = std::move(made).value();
     network.listen("ws://cp:8080", [this](std::unique_ptr<net::Connection> c) { plane->accept(std::move(c)); });
@@ -72,7 +72,8 @@ class ControlTest : public ::testing::Test {
   void run() { loop.runUntilIdle(); }
 
   std::unique_ptr<TestAgent> newAgent(TestAgent::Options o = {}) {
-    return std::make_unique<TestAgent>(network, clock, entropy, VaultysId::generate(identity::IdType::Machine, entropy), std::move(o));
+    return std::make_unique<TestAgent>(network, clock, entropy, VaultysId::generate(identity::IdType::Machine, entropy),
+                                       std::move(o));
   }
   std::unique_ptr<TestAgent> sameAgent(const TestAgent& other) {
     return std::make_unique<TestAgent>(network, clock, entropy, other.identity(), other.options);
@@ -140,7 +141,8 @@ class ControlTest : public ::testing::Test {
     plane->audit({}, {0, 1000}, reply);
     run();
     std::vector<std::string> out;
-    for (auto it = reply->value().rows.items.rbegin(); it != reply->value().rows.items.rend(); ++it) out.push_back(it->action);
+    for (auto it = reply->value().rows.items.rbegin(); it != reply->value().rows.items.rend(); ++it)
+      out.push_back(it->action);
     return out;
   }
   std::size_t audited(const std::string& action) {
@@ -173,6 +175,8 @@ class ControlTest : public ::testing::Test {
   std::filesystem::path directory_;
 };
 
-inline std::vector<std::string> names(std::initializer_list<const char*> list) { return {list.begin(), list.end()}; }
+inline std::vector<std::string> names(std::initializer_list<const char*> list) {
+  return {list.begin(), list.end()};
+}
 
 }  // namespace vaultysclaw::control::testing

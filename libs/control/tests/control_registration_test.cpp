@@ -142,7 +142,8 @@ TEST_F(Registration, OnePerDidAndTheLastConnectionWaits) {
   EXPECT_EQ(registrationOf(*twin), registrationOf(*agent));
   EXPECT_TRUE(agent->closed);
   ASSERT_EQ(registrations("pending").size(), 1U);
-  EXPECT_EQ(registrations()[0].requestedCapabilities, R"(["echo"])") << "what the operator sees does not change under him";
+  EXPECT_EQ(registrations()[0].requestedCapabilities, R"(["echo"])")
+      << "what the operator sees does not change under him";
   ASSERT_TRUE(approve(registrationOf(*twin)).ok());
   EXPECT_TRUE(twin->connected());
 }

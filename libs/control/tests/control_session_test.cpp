@@ -368,7 +368,8 @@ TEST_F(Sessions, SignedNameAndCapabilitiesWinOverTheEnvelope) {
   identity::Initiator::Config config;
   config.metadata = {{"name", "signed"}, {"capabilities", msgpack::Array{"echo"}}};
   identity::Initiator initiator(agent->identity(), std::move(config), entropy, clock.now());
-  agent->send(AuthChallenge{"x", base64Encode(initiator.init()), "claimed", std::vector<std::string>{"system_command"}});
+  agent->send(
+      AuthChallenge{"x", base64Encode(initiator.init()), "claimed", std::vector<std::string>{"system_command"}});
   run();
   const auto complete = initiator.onStep1(base64Decode(agent->last<AuthChallenge>()->data).value(), clock.now());
   agent->send(AuthChallenge{"x", base64Encode(*complete), "claimed", std::vector<std::string>{"system_command"}});
@@ -392,7 +393,8 @@ TEST_F(Sessions, ToolApprovalsAreDeniedAtOnce) {
 
 TEST_F(Sessions, ApiTokenIsMadeOnce) {
   auto files = makeSystemFileStore();
-  const auto path = std::filesystem::temp_directory_path() / ("vc-token-" + newUuid(clock, entropy) + std::to_string(::getpid()));
+  const auto path =
+      std::filesystem::temp_directory_path() / ("vc-token-" + newUuid(clock, entropy) + std::to_string(::getpid()));
   ASSERT_TRUE(ensureApiToken(*store, *files, path, clock, entropy).ok());
   const auto token = files->readPrivate(path, 1000);
   ASSERT_TRUE(token.ok()) << token.error().message;

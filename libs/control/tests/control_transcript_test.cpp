@@ -24,7 +24,8 @@ json shapeOfMessage(json message) {
   message["payload"].erase("timeoutMs");  // ours (docs/protocol.md 7.8)
   json shape = shapeOf(message);
   shape["type"] = message["type"];
-  if (message["type"] == "auth_challenge") shape["payload"]["data"] = message["payload"]["data"] == "" ? "empty" : "data";
+  if (message["type"] == "auth_challenge")
+    shape["payload"]["data"] = message["payload"]["data"] == "" ? "empty" : "data";
   return shape;
 }
 
@@ -63,18 +64,21 @@ class Transcript : public ControlTest {
   // Moves the clock to `ms` after the start of the recording, if it is not there yet.
   void at(std::int64_t ms) {
     const auto target = fromUnixMillis(recording["started_at_ms"].get<std::int64_t>() + ms);
-    if (clock.now() < target - std::chrono::hours(1)) clock.jumpWall(target - clock.now());
-    else if (clock.now() < target) loop.advance(target - clock.now());
+    if (clock.now() < target - std::chrono::hours(1))
+      clock.jumpWall(target - clock.now());
+    else if (clock.now() < target)
+      loop.advance(target - clock.now());
   }
   void dial() {
     closed = false;
     answers.clear();
     auto dialer = network.dialer();
-    auto pending = dialer->dial({"ws://cp:8080", {}, {}, seconds(1), {}}, [this](Result<std::unique_ptr<net::Connection>> c) {
-      connection = std::move(c).value();
-      connection->start({[this](net::FrameKind, std::string_view text) { answers.push_back(json::parse(text)); },
-                         [this](const net::CloseReason&) { closed = true; }, nullptr});
-    });
+    auto pending =
+        dialer->dial({"ws://cp:8080", {}, {}, seconds(1), {}}, [this](Result<std::unique_ptr<net::Connection>> c) {
+          connection = std::move(c).value();
+          connection->start({[this](net::FrameKind, std::string_view text) { answers.push_back(json::parse(text)); },
+                             [this](const net::CloseReason&) { closed = true; }, nullptr});
+        });
     run();
   }
   const json& entry(int seq) const { return recording["messages"][static_cast<std::size_t>(seq)]; }
@@ -120,12 +124,15 @@ class Transcript : public ControlTest {
   // The certificate that the recorded STEP1 carries is, byte for byte, what ours carries.
   void expectSameCertificate(int seq) {
     const auto ours = *msgpack::decode(lastStep1());
-    const auto theirs = *msgpack::decode(base64Decode(entry(seq)["message"]["payload"]["data"].get<std::string>()).value());
+    const auto theirs =
+        *msgpack::decode(base64Decode(entry(seq)["message"]["payload"]["data"].get<std::string>()).value());
     EXPECT_EQ(hexEncode(msgpack::encode(*ours.find("metadata"))), hexEncode(msgpack::encode(*theirs.find("metadata"))));
   }
 
   std::vector<store::RegistrationRow> registrationsNow() { return registrations("pending"); }
-  Waiting<RunResult> runNow(const Did& did, const std::string& action, const std::string& params) { return runIntent(did, action, params); }
+  Waiting<RunResult> runNow(const Did& did, const std::string& action, const std::string& params) {
+    return runIntent(did, action, params);
+  }
   void updateNow(const Did& did, const policy::Grant& grant) { EXPECT_TRUE(updateGrant(did, grant).ok()); }
   void expectAuditNow() { expectAuditHolds(); }
   using ControlTest::plane;
@@ -259,8 +266,10 @@ TEST(ControlTranscript, ClientsThatBreakTheProtocolGetTheSameAnswers) {
   std::map<int, std::string> title;
   std::string step;
   for (const auto& m : messages) {
-    if (m["dir"] == "event" && m["event"].get<std::string>().rfind("step: ", 0) == 0) step = m["event"];
-    else byConnection[m["conn"]].push_back(m), title[m["conn"]] = step;
+    if (m["dir"] == "event" && m["event"].get<std::string>().rfind("step: ", 0) == 0)
+      step = m["event"];
+    else
+      byConnection[m["conn"]].push_back(m), title[m["conn"]] = step;
   }
   ASSERT_EQ(byConnection.size(), 16U);
   for (const auto& [number, entries] : byConnection) {

@@ -49,7 +49,7 @@ struct AgentView {
   store::AgentRow row;
   AgentStatus status = AgentStatus::Offline;
   std::optional<WallTime> connectedAt;
-  std::string address, transport;          // of the live connection
+  std::string address, transport;  // of the live connection
   std::optional<protocol::Heartbeat> lastHeartbeat;
   std::size_t pendingIntents = 0;
 };
@@ -116,7 +116,8 @@ class ControlPlane {
  public:
   // `self`: the control plane's identity, with its secret. Loads agents and registrations from the store and ends the
   // intents that an earlier process left pending (blocking, so construct before serving; any thread).
-  static Result<std::unique_ptr<ControlPlane>> create(ControlPorts ports, identity::VaultysId self, ControlOptions options = {});
+  static Result<std::unique_ptr<ControlPlane>> create(ControlPorts ports, identity::VaultysId self,
+                                                      ControlOptions options = {});
   virtual ~ControlPlane() = default;
 
   virtual const identity::VaultysId& self() const = 0;
@@ -178,7 +179,7 @@ class ControlPlane {
 
 // API tokens: "vcp_" and 64 hex digits; only the SHA-256 is stored. Blocking; used at start.
 // Makes one and writes it to `tokenFile` (0600) when the store has none; else leaves both as they are.
-Status ensureApiToken(store::ControlStore& store, FileStore& files, const std::filesystem::path& tokenFile, Clock& clock,
-                      Entropy& entropy);
+Status ensureApiToken(store::ControlStore& store, FileStore& files, const std::filesystem::path& tokenFile,
+                      Clock& clock, Entropy& entropy);
 
 }  // namespace vaultysclaw::control

@@ -33,9 +33,13 @@ class InitiatorV0 {
   std::string protocol = "p2p", service = "auth";
 
   Bytes init() const {
-    return msgpack::encode(msgpack::Map{{"version", msgpack::Value::integer(0)}, {"protocol", protocol}, {"service", service},
-                                        {"timestamp", msgpack::Value::integer(timestamp_)}, {"pk1", self_.id()},
-                                        {"nonce", nonce_}, {"metadata", msgpack::Map{}}});
+    return msgpack::encode(msgpack::Map{{"version", msgpack::Value::integer(0)},
+                                        {"protocol", protocol},
+                                        {"service", service},
+                                        {"timestamp", msgpack::Value::integer(timestamp_)},
+                                        {"pk1", self_.id()},
+                                        {"nonce", nonce_},
+                                        {"metadata", msgpack::Map{}}});
   }
   Result<Bytes> onStep1(BytesView step1) {
     VC_TRY_ASSIGN(auto value, msgpack::decode(step1));
@@ -45,7 +49,8 @@ class InitiatorV0 {
     VC_TRY_ASSIGN(peer_, identity::VaultysId::fromId(*value.find("pk2")->bytes()));
     if (const auto* stated = value.find("metadata")->find("pk2")) peerMetadata_ = *stated;
     const Bytes body = unsignedBytes(value);
-    if (!peer_->verify(body, *value.find("sign2")->bytes())) return Error{Errc::BadSignature, "STEP1 is not signed by its pk2"};
+    if (!peer_->verify(body, *value.find("sign2")->bytes()))
+      return Error{Errc::BadSignature, "STEP1 is not signed by its pk2"};
     msgpack::Map complete;
     for (const auto& [key, member] : *value.map()) {
       if (*key.string() == "sign2") complete.emplace_back("sign1", self_.signV0(body));
@@ -78,7 +83,8 @@ class InitiatorV0 {
     for (const char* name : {"pk1", "pk2", "nonce"}) {
       const Bytes& bytes = *step1.find(name)->bytes();
       text(name);
-      out.insert(out.end(), {0xc5, static_cast<std::uint8_t>(bytes.size() >> 8), static_cast<std::uint8_t>(bytes.size())});
+      out.insert(out.end(),
+                 {0xc5, static_cast<std::uint8_t>(bytes.size() >> 8), static_cast<std::uint8_t>(bytes.size())});
       append(out, bytes);
     }
     text("metadata");
@@ -122,17 +128,18 @@ class TestAgent {
     received.clear();
     closed.reset();
     registered_ = false;
-    dial_ = dialer_->dial({url, {}, {}, seconds(15), options.limits}, [this](Result<std::unique_ptr<net::Connection>> connection) {
-      if (!connection) {
-        closed = net::CloseReason{1006, connection.error().message};
-        return;
-      }
-      connection_ = std::move(connection).value();
-      net::Connection::Callbacks callbacks;
-      callbacks.onMessage = [this](net::FrameKind, std::string_view text) { onText(text); };
-      callbacks.onClose = [this](const net::CloseReason& reason) { closed = reason; };
-      connection_->start(std::move(callbacks));
-    });
+    dial_ = dialer_->dial({url, {}, {}, seconds(15), options.limits},
+                          [this](Result<std::unique_ptr<net::Connection>> connection) {
+                            if (!connection) {
+                              closed = net::CloseReason{1006, connection.error().message};
+                              return;
+                            }
+                            connection_ = std::move(connection).value();
+                            net::Connection::Callbacks callbacks;
+                            callbacks.onMessage = [this](net::FrameKind, std::string_view text) { onText(text); };
+                            callbacks.onClose = [this](const net::CloseReason& reason) { closed = reason; };
+                            connection_->start(std::move(callbacks));
+                          });
   }
   // As a process that ends: no close frame.
   void disconnect() {
@@ -153,8 +160,8 @@ class TestAgent {
   }
   template <class T>
   std::size_t count() const {
-    return static_cast<std::size_t>(
-        std::count_if(received.begin(), received.end(), [](const auto& m) { return std::holds_alternative<T>(m.payload); }));
+    return static_cast<std::size_t>(std::count_if(received.begin(), received.end(),
+                                                  [](const auto& m) { return std::holds_alternative<T>(m.payload); }));
   }
   // The types of all messages received, in order.
   std::vector<std::string> types() const {
@@ -173,12 +180,15 @@ class TestAgent {
   void sendText(std::string text, net::FrameKind kind = net::FrameKind::Text) {
     if (connection_) (void)connection_->send(kind, std::move(text));
   }
-  void sendResult(const IntentId& id, std::string output, protocol::ResultStatus status = protocol::ResultStatus::Success) {
+  void sendResult(const IntentId& id, std::string output,
+                  protocol::ResultStatus status = protocol::ResultStatus::Success) {
     protocol::IntentResult result;
     result.intentId = id;
     result.status = status;
-    if (status == protocol::ResultStatus::Success) result.output = protocol::RawJson{std::move(output)};
-    else result.error = std::move(output);
+    if (status == protocol::ResultStatus::Success)
+      result.output = protocol::RawJson{std::move(output)};
+    else
+      result.error = std::move(output);
     result.executedAt = clock_.now();
     send(std::move(result));
   }
@@ -191,7 +201,8 @@ class TestAgent {
       identity::Initiator::Config config;
       msgpack::Array capabilities;
       for (const auto& c : options.capabilities) capabilities.emplace_back(c);
-      config.metadata = {{"name", options.name}, {"capabilities", std::move(capabilities)}, {"features", msgpack::Array{}}};
+      config.metadata = {
+          {"name", options.name}, {"capabilities", std::move(capabilities)}, {"features", msgpack::Array{}}};
       v1_.emplace(self_, std::move(config), entropy_, clock_.now());
       init = v1_->init();
     }
@@ -221,15 +232,18 @@ class TestAgent {
     VC_ASSERT(message.ok(), "the control plane sent a message that does not decode");
     received.push_back(std::move(message).value());
     const auto current = received.back();
-    if (const auto* challenge = std::get_if<protocol::AuthChallenge>(&current.payload); challenge && options.answerChallenges) {
+    if (const auto* challenge = std::get_if<protocol::AuthChallenge>(&current.payload);
+        challenge && options.answerChallenges) {
       onChallenge(*challenge);
     }
     if (onMessage) onMessage(current);
   }
   void onChallenge(const protocol::AuthChallenge& challenge) {
     if (challenge.data.empty()) {
-      if (std::exchange(registered_, true)) startHandshake(challenge.sessionId);
-      else send(protocol::Register{options.name, "0.0.1"});
+      if (std::exchange(registered_, true))
+        startHandshake(challenge.sessionId);
+      else
+        send(protocol::Register{options.name, "0.0.1"});
       return;
     }
     if (!options.completeHandshakes) return;
