@@ -42,8 +42,8 @@ int main() try {
                               .vaultysIdPath = environment("VAULTYS_ID_PATH", "./.vaultys/echo.id"),
                               .requestedCapabilities = {"text_generation"}}};
 
-  const auto logs = agent.on<vc::LogEntry>(
-      [](const vc::LogEntry& e) { std::cerr << '[' << e.level << "] " << e.message << '\n'; });
+  const auto logs =
+      agent.on<vc::LogEntry>([](const vc::LogEntry& e) { std::cerr << '[' << e.level << "] " << e.message << '\n'; });
   const auto statuses = agent.on<vc::StatusChanged>([](const vc::StatusChanged& e) {
     std::cerr << "status → " << e.status << '\n';
     if (e.status == vc::AgentStatus::Stopped) vc::requestShutdown();  // rejected, or the control plane's key changed
@@ -51,6 +51,7 @@ int main() try {
 
   agent.start();
   vc::waitForShutdownSignal();
+  agent.stop();  // the destructor would do it too, but after the listeners are gone
 } catch (const std::exception& e) {
   std::cerr << "echo-agent: " << e.what() << '\n';
   return 1;

@@ -43,7 +43,8 @@ std::string escaped(std::string_view segment) {
   constexpr std::string_view kHex = "0123456789ABCDEF";
   std::string out;
   for (const char c : segment) {
-    const bool plain = (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z') || (c >= '0' && c <= '9') || c == '-' || c == '_';
+    const bool plain =
+        (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z') || (c >= '0' && c <= '9') || c == '-' || c == '_';
     if (plain) {
       out += c;
     } else {
@@ -85,7 +86,8 @@ class HttpProxyAgent : public vc::BaseAgentRuntime {
     const std::string url = apiBase_ + "/" + path;
     const std::string text = body.dump();
     Exchange exchange{{}, call};
-    const auto left = std::chrono::duration_cast<std::chrono::milliseconds>(call.deadline() - std::chrono::steady_clock::now());
+    const auto left =
+        std::chrono::duration_cast<std::chrono::milliseconds>(call.deadline() - std::chrono::steady_clock::now());
     curl_easy_setopt(curl.get(), CURLOPT_URL, url.c_str());
     curl_easy_setopt(curl.get(), CURLOPT_PROTOCOLS_STR, "http,https");
     curl_easy_setopt(curl.get(), CURLOPT_HTTPHEADER, headers.get());
@@ -141,14 +143,15 @@ int run(int argc, char** argv) {
                                    .vaultysIdPath = environment("VAULTYS_ID_PATH", "./.vaultys/proxy.id"),
                                    .requestedCapabilities = capabilities},
                                   apiBase};
-  const auto logs = agent.on<vc::LogEntry>(
-      [](const vc::LogEntry& e) { std::cerr << '[' << e.level << "] " << e.message << '\n'; });
+  const auto logs =
+      agent.on<vc::LogEntry>([](const vc::LogEntry& e) { std::cerr << '[' << e.level << "] " << e.message << '\n'; });
   const auto statuses = agent.on<vc::StatusChanged>([](const vc::StatusChanged& e) {
     std::cerr << "status → " << e.status << '\n';
     if (e.status == vc::AgentStatus::Stopped) vc::requestShutdown();
   });
   agent.start();
   vc::waitForShutdownSignal();
+  agent.stop();  // the destructor would do it too, but after the listeners are gone
   return 0;
 }
 

@@ -23,8 +23,9 @@ class Processes : public testing::Test {
   void TearDown() override {
     if (!HasFailure()) return;
     for (const auto& file : std::filesystem::directory_iterator(directory_.path())) {
-      if (file.path().extension() == ".err" || file.path().extension() == ".out") {
-        std::cerr << "--- " << file.path().filename() << "\n" << readFile(file.path()) << "\n";
+      const std::string name = file.path().filename();
+      if (name.starts_with("control-plane.") || name.starts_with("probe.")) {
+        std::cerr << "--- " << name << "\n" << readFile(file.path()) << "\n";
       }
     }
   }
@@ -69,7 +70,8 @@ class Processes : public testing::Test {
   }
 
   bool probeIs(const std::string& status) {
-    for (const auto& agent : cliJson({"agents"})["items"]) {
+    const Json agents = cliJson({"agents"});
+    for (const auto& agent : agents["items"]) {
       if (agent["name"] == "probe" && agent["status"] == status) return true;
     }
     return false;
@@ -238,7 +240,7 @@ TEST_F(Processes, ASecondControlPlaneOnTheSameDataIsRefused) {
                                     "--http-port", "0", "--ws-port", "0"},
                                    {}, directory_.path());
   EXPECT_EQ(second.status, 1);
-  EXPECT_THAT(second.err, HasSubstr("another process"));
+  EXPECT_THAT(second.err, HasSubstr("in use by process"));
 }
 
 TEST_F(Processes, PlaintextOutsideLoopbackIsRefused) {

@@ -44,7 +44,9 @@ struct AgentHandle {
 
 namespace {
 
-[[noreturn]] void raise(const Error& error) { throw AgentError(std::string(name(error.code)), error.message); }
+[[noreturn]] void raise(const Error& error) {
+  throw AgentError(std::string(name(error.code)), error.message);
+}
 
 template <class T>
 T orThrow(Result<T> result) {
@@ -57,8 +59,9 @@ detail::CoreSetup load(const AgentRuntimeConfig& config, detail::RuntimePorts& p
   auto wsUrl = orThrow(detail::deriveWebSocketUrl(config));
   auto identity = orThrow(identity::loadOrCreateIdentity(ports.files(), config.vaultysIdPath, ports.entropy()));
   if (identity.type() != identity::IdType::Machine)
-    throw AgentError("invalid_argument", config.vaultysIdPath + " holds the identity of a person or an organization; an "
-                                                                "agent needs one of a machine");
+    throw AgentError("invalid_argument", config.vaultysIdPath +
+                                             " holds the identity of a person or an organization; an "
+                                             "agent needs one of a machine");
   auto state = orThrow(ports.openState(detail::statePath(config)));
   auto usage = orThrow(state->usage());
   auto interrupted = orThrow(state->interruptRunning());
@@ -105,7 +108,8 @@ void BaseAgentRuntime::start() {
   handle_->journal->log(LogSeverity::Info, "Initializing agent \"" + handle_->config.name + "\"");
   std::shared_ptr<detail::AgentCore> core;
   try {
-    core = std::make_shared<detail::AgentCore>(load(handle_->config, handle_->ports), *this, handle_->ports, handle_->journal);
+    core = std::make_shared<detail::AgentCore>(load(handle_->config, handle_->ports), *this, handle_->ports,
+                                               handle_->journal);
   } catch (...) {
     std::lock_guard lock(handle_->mutex);
     handle_->started = false;
@@ -162,17 +166,25 @@ std::string BaseAgentRuntime::getDid() const {
   const auto core = handle_->theCore();
   return core ? core->did().value : "";
 }
-AgentStatus BaseAgentRuntime::getStatus() const { return handle_->journal->status(); }
+AgentStatus BaseAgentRuntime::getStatus() const {
+  return handle_->journal->status();
+}
 std::vector<AgentPeerGrant> BaseAgentRuntime::getPeerCatalog() const {
   const auto core = handle_->theCore();
   return core ? core->peerCatalog() : std::vector<AgentPeerGrant>();
 }
-std::vector<RecentLog> BaseAgentRuntime::getRecentLogs(std::size_t limit) const { return handle_->journal->logs(limit); }
+std::vector<RecentLog> BaseAgentRuntime::getRecentLogs(std::size_t limit) const {
+  return handle_->journal->logs(limit);
+}
 std::vector<RecentIntent> BaseAgentRuntime::getRecentIntents(std::size_t limit) const {
   return handle_->journal->intents(limit);
 }
-const AgentRuntimeConfig& BaseAgentRuntime::config() const { return handle_->config; }
-PeerManager& BaseAgentRuntime::peerManager() { return handle_->peers; }
+const AgentRuntimeConfig& BaseAgentRuntime::config() const {
+  return handle_->config;
+}
+PeerManager& BaseAgentRuntime::peerManager() {
+  return handle_->peers;
+}
 
 AgentInfo BaseAgentRuntime::getInfo() const {
   AgentInfo info;
@@ -201,7 +213,8 @@ template VC_API Subscription BaseAgentRuntime::on<Heartbeat>(std::function<void(
 template VC_API Subscription BaseAgentRuntime::on<IntentReceived>(std::function<void(const IntentReceived&)>);
 template VC_API Subscription BaseAgentRuntime::on<IntentResult>(std::function<void(const IntentResult&)>);
 
-// ---- default hooks -----------------------------------------------------------------------------------------------------
+// ---- default hooks
+// -----------------------------------------------------------------------------------------------------
 
 void BaseAgentRuntime::onAuthComplete(const AuthCompleteInfo&) {}
 void BaseAgentRuntime::onLlmConfig(const std::optional<LlmConfig>&) {}
@@ -220,17 +233,23 @@ void BaseAgentRuntime::onScheduleUpdate(const Schedule& schedule) {
   log(LogSeverity::Warn, "This agent runs no schedules; ignored schedule " + schedule.id);
 }
 void BaseAgentRuntime::onScheduleDelete(std::string_view) {}
-std::vector<ChatSession> BaseAgentRuntime::onGetChatSessions(std::optional<std::int64_t>) { return {}; }
-std::vector<ChatHistoryEntry> BaseAgentRuntime::onGetChatHistory(std::string_view) { return {}; }
+std::vector<ChatSession> BaseAgentRuntime::onGetChatSessions(std::optional<std::int64_t>) {
+  return {};
+}
+std::vector<ChatHistoryEntry> BaseAgentRuntime::onGetChatHistory(std::string_view) {
+  return {};
+}
 void BaseAgentRuntime::onError(std::string_view) {}
 TokenUsage BaseAgentRuntime::getDailyTokenUsageForBudget() {
   const auto core = handle_->theCore();
   return core ? core->usage().today() : TokenUsage{};
 }
 
-// ---- senders -----------------------------------------------------------------------------------------------------------
+// ---- senders
+// -----------------------------------------------------------------------------------------------------------
 
-ToolApprovalResponse BaseAgentRuntime::requestToolApproval(CallContext& call, std::string_view toolName, const Json& args) {
+ToolApprovalResponse BaseAgentRuntime::requestToolApproval(CallContext& call, std::string_view toolName,
+                                                           const Json& args) {
   const auto core = call.internal()->core.lock();
   if (!core) return {"", false, "the agent is not connected"};
   return core->awaitApproval(call.internal(), toolName, args);

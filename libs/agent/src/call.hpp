@@ -33,9 +33,9 @@ struct Call {
   SteadyTime deadline{};
   std::weak_ptr<AgentCore> core;
 
-  std::stop_source stop;                        // request_stop() runs user callbacks: event thread only
+  std::stop_source stop;  // request_stop() runs user callbacks: event thread only
   std::atomic<StopReason> reason{StopReason::None};
-  std::atomic<bool> answered{false};            // set on the loop: what the handler says from now on is dropped
+  std::atomic<bool> answered{false};  // set on the loop: what the handler says from now on is dropped
 
   bool stopped() const { return reason.load() != StopReason::None; }
 };

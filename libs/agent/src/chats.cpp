@@ -34,8 +34,7 @@ std::string repaired(std::string text) {
 void AgentCore::onChat(protocol::ChatRequest& request) {
   const std::string id = request.conversationId.value;
   if (stopping_) return sendChatError(id, "the agent is stopping", "agent_offline", Errc::Interrupted);
-  if (!roomForCall())
-    return sendChatError(id, "the agent is busy: too many calls wait", "llm_unavailable", Errc::Busy);
+  if (!roomForCall()) return sendChatError(id, "the agent is busy: too many calls wait", "llm_unavailable", Errc::Busy);
   log(LogSeverity::Info,
       "Chat request " + printable(id) + " (" + std::to_string(request.messages.size()) + " messages)");
   auto call = newCall(CallKind::Chat, id, "chat", request.timeoutMs);
@@ -47,9 +46,10 @@ void AgentCore::onChat(protocol::ChatRequest& request) {
   }
   auto stream = std::make_shared<ChatStream>(call);
   stream->self_ = stream;
-  const bool queued = launch(call, stream, [self = shared_from_this(), call, stream, messages = std::move(request.messages)] {
-    self->runChat(call, stream, messages);
-  });
+  const bool queued =
+      launch(call, stream, [self = shared_from_this(), call, stream, messages = std::move(request.messages)] {
+        self->runChat(call, stream, messages);
+      });
   if (!queued) sendChatError(id, "the agent is stopping", "agent_offline", Errc::Interrupted);
 }
 
@@ -64,7 +64,8 @@ void AgentCore::runChat(const std::shared_ptr<Call>& call, const std::shared_ptr
   if (outcome.success) {
     stream->done();
   } else {
-    if (outcome.code == Errc::Failed) log(LogSeverity::Error, "Chat " + printable(call->id) + " failed: " + outcome.error);
+    if (outcome.code == Errc::Failed)
+      log(LogSeverity::Error, "Chat " + printable(call->id) + " failed: " + outcome.error);
     const bool noModel = outcome.code == Errc::PolicyDenied;
     stream->fail(noModel ? "llm_unavailable" : "llm_error", outcome.error, outcome.code);
   }
@@ -102,7 +103,8 @@ void AgentCore::chatChunk(std::shared_ptr<ChatStream> stream, std::string chunk,
   });
 }
 
-void AgentCore::chatEnd(std::shared_ptr<Call> call, std::optional<std::string> error, std::string errorCode, Errc code) {
+void AgentCore::chatEnd(std::shared_ptr<Call> call, std::optional<std::string> error, std::string errorCode,
+                        Errc code) {
   ports_.loop().post([self = shared_from_this(), call = std::move(call), error = std::move(error),
                       errorCode = std::move(errorCode), code] {
     auto write = [self = self.get(), call, error, errorCode, code] {
@@ -127,7 +129,8 @@ void AgentCore::flushChats() {
   if (heldChats_.empty()) continueStop();
 }
 
-// ---- ChatStream ------------------------------------------------------------------------------------------------------
+// ---- ChatStream
+// ------------------------------------------------------------------------------------------------------
 
 std::string ChatStream::takeComplete(std::string& held, std::string_view text) {
   held += text;
@@ -190,7 +193,8 @@ void ChatStream::done() {
 void ChatStream::fail(std::string_view errorCode, std::string_view text, Errc code) {
   if (std::exchange(closed_, true)) return;
   flushHeld();
-  if (const auto core = call_->core.lock()) core->chatEnd(call_, repaired(std::string(text)), std::string(errorCode), code);
+  if (const auto core = call_->core.lock())
+    core->chatEnd(call_, repaired(std::string(text)), std::string(errorCode), code);
 }
 
 }  // namespace vaultysclaw::detail
@@ -199,10 +203,20 @@ namespace vaultysclaw {
 
 ChatSink::ChatSink(std::shared_ptr<detail::ChatStream> stream) : stream_(std::move(stream)) {}
 ChatSink::~ChatSink() = default;
-bool ChatSink::send(std::string_view text) { return stream_->send(text, false); }
-bool ChatSink::sendThinking(std::string_view text) { return stream_->send(text, true); }
-void ChatSink::done() { stream_->done(); }
-void ChatSink::fail(std::string_view code, std::string_view text) { stream_->fail(code, text, Errc::Failed); }
-bool ChatSink::closed() const { return stream_->closed(); }
+bool ChatSink::send(std::string_view text) {
+  return stream_->send(text, false);
+}
+bool ChatSink::sendThinking(std::string_view text) {
+  return stream_->send(text, true);
+}
+void ChatSink::done() {
+  stream_->done();
+}
+void ChatSink::fail(std::string_view code, std::string_view text) {
+  stream_->fail(code, text, Errc::Failed);
+}
+bool ChatSink::closed() const {
+  return stream_->closed();
+}
 
 }  // namespace vaultysclaw

@@ -33,8 +33,7 @@ Result<Url> parseUrl(std::string_view option, std::string_view text, std::string
   for (const char c : text.substr(0, colon)) url.scheme += static_cast<char>(c >= 'A' && c <= 'Z' ? c - 'A' + 'a' : c);
   if (url.scheme != plain && url.scheme != tls) return badUrl(option, text, expected);
   std::string_view rest = text.substr(colon + 3);
-  const bool printableOnly =
-      std::all_of(rest.begin(), rest.end(), [](char c) { return c > 0x20 && c < 0x7f; });
+  const bool printableOnly = std::all_of(rest.begin(), rest.end(), [](char c) { return c > 0x20 && c < 0x7f; });
   if (!printableOnly || rest.find('#') != std::string_view::npos) return badUrl(option, text, expected);
   const auto slash = std::min(rest.find('/'), rest.find('?'));
   std::string_view authority = rest.substr(0, slash);
@@ -83,9 +82,10 @@ Status checkConfig(const AgentRuntimeConfig& config) {
   if (Status capabilities = protocol::checkCapabilities(config.requestedCapabilities); !capabilities)
     return Error{Errc::InvalidArgument, "requestedCapabilities: " + capabilities.error().message};
   if (!config.peerjsControlPlaneId.empty())
-    return Error{Errc::Unsupported,
-                 "peerjsControlPlaneId is set, but WebRTC is not available yet in this version: leave it empty and give "
-                 "controlPlaneWsUrl"};
+    return Error{
+        Errc::Unsupported,
+        "peerjsControlPlaneId is set, but WebRTC is not available yet in this version: leave it empty and give "
+        "controlPlaneWsUrl"};
   if (!config.controlPlaneDid.empty() && !isValidDid(config.controlPlaneDid))
     return Error{Errc::InvalidArgument, "controlPlaneDid is '" + printable(config.controlPlaneDid) +
                                             "': it must be did:vaultys: and 40 lower-case hex digits"};
@@ -98,10 +98,11 @@ Status checkConfig(const AgentRuntimeConfig& config) {
   VC_TRY_ASSIGN(const std::string wsUrl, deriveWebSocketUrl(config));
   VC_TRY_ASSIGN(const Url url, parseUrl("controlPlaneWsUrl", wsUrl, "ws", "wss"));
   if (url.scheme == "ws" && !isLoopbackHost(url.host) && !config.allowPlaintext)
-    return Error{Errc::InvalidArgument, "'" + wsUrl +
-                                            "' is not encrypted and leads to another machine: everyone on the path could "
-                                            "read and change everything. Use wss://, or set allowPlaintext for a network "
-                                            "you trust"};
+    return Error{Errc::InvalidArgument,
+                 "'" + wsUrl +
+                     "' is not encrypted and leads to another machine: everyone on the path could "
+                     "read and change everything. Use wss://, or set allowPlaintext for a network "
+                     "you trust"};
   return {};
 }
 

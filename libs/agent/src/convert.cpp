@@ -145,7 +145,9 @@ LlmConfig convert(const protocol::LlmConfig& c) {
   return config;
 }
 
-SkillConfig convert(const protocol::Skill& s) { return {s.name, s.enabled, s.isRequired, parse(s.config), s.content}; }
+SkillConfig convert(const protocol::Skill& s) {
+  return {s.name, s.enabled, s.isRequired, parse(s.config), s.content};
+}
 
 KnowledgeSource convert(const protocol::KnowledgeSync& s) {
   KnowledgeSource source;
@@ -154,7 +156,8 @@ KnowledgeSource convert(const protocol::KnowledgeSync& s) {
   source.sourceType = s.sourceType;
   source.config = parse(s.config);
   if (s.docling) source.docling = parse(*s.docling);
-  for (const auto& f : s.fileAttachments) source.fileAttachments.push_back({f.id, f.name, f.mimeType, f.size, f.content});
+  for (const auto& f : s.fileAttachments)
+    source.fileAttachments.push_back({f.id, f.name, f.mimeType, f.size, f.content});
   return source;
 }
 
@@ -162,7 +165,9 @@ TaskRequest convert(const protocol::TaskEnqueue& t, std::string taskId) {
   return {std::move(taskId), t.action, parse(t.params), t.priority, t.maxRetries, t.scheduledAt, t.createdBy};
 }
 
-ToolApprovalResponse convert(const protocol::ToolApprovalResponse& r) { return {r.requestId.value, r.approved, r.reason}; }
+ToolApprovalResponse convert(const protocol::ToolApprovalResponse& r) {
+  return {r.requestId.value, r.approved, r.reason};
+}
 
 std::vector<ChatMessage> convert(const std::vector<protocol::ChatMessageEntry>& messages) {
   std::vector<ChatMessage> all;

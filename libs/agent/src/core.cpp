@@ -33,7 +33,9 @@ class HandlerScope {
   const AgentCore* before_;
 };
 
-net::BackoffOptions backoffOptions(const ReconnectBackoff& b) { return {b.initial, b.maximum, b.jitter}; }
+net::BackoffOptions backoffOptions(const ReconnectBackoff& b) {
+  return {b.initial, b.maximum, b.jitter};
+}
 
 }  // namespace
 
@@ -54,7 +56,9 @@ AgentCore::AgentCore(CoreSetup setup, BaseAgentRuntime& agent, RuntimePorts& por
 
 AgentCore::~AgentCore() = default;
 
-bool AgentCore::onHandlerThread(const AgentCore* core) { return core != nullptr && handlerOf == core; }
+bool AgentCore::onHandlerThread(const AgentCore* core) {
+  return core != nullptr && handlerOf == core;
+}
 
 void AgentCore::begin() {
   ports_.loop().post([self = shared_from_this()] {
@@ -64,7 +68,8 @@ void AgentCore::begin() {
   });
 }
 
-// ---- connection ------------------------------------------------------------------------------------------------------
+// ---- connection
+// ------------------------------------------------------------------------------------------------------
 
 void AgentCore::dial() {
   if (stopping_) return;
@@ -89,8 +94,7 @@ void AgentCore::onDialed(Result<std::unique_ptr<net::Connection>> connection) {
   serverClock_.reset();
   shared_.with([&](Shared& s) { s.transport = connection_->peer().transport; });
   handshakeTimer_ = ports_.loop().after(kHandshakeTimeout, [weak = weak_from_this()] {
-    if (auto self = weak.lock())
-      self->dropConnection("The handshake was not complete after 60 s" + self->clockHint());
+    if (auto self = weak.lock()) self->dropConnection("The handshake was not complete after 60 s" + self->clockHint());
   });
   const auto current = [weak = weak_from_this(), number]() -> std::shared_ptr<AgentCore> {
     auto self = weak.lock();
@@ -152,12 +156,14 @@ void AgentCore::scheduleDial(const std::string& why) {
 
 void AgentCore::onFrame(net::FrameKind kind, std::string_view data) {
   if (stopping_ && phase_ != Phase::Authenticated) return;
-  if (kind != net::FrameKind::Text) return dropConnection("The control plane sent a binary message, which it never may");
+  if (kind != net::FrameKind::Text)
+    return dropConnection("The control plane sent a binary message, which it never may");
   const bool trusted = phase_ == Phase::Authenticated;
   auto message = protocol::decode(data, trusted ? protocol::kMaxMessageBytes : protocol::kMaxUnapprovedMessageBytes);
   if (!message) {
     log(LogSeverity::Warn, "A message of the control plane is ignored: " + message.error().message);
-    if (++badMessages_ >= kMaxBadMessages) dropConnection("The control plane keeps sending messages that cannot be read");
+    if (++badMessages_ >= kMaxBadMessages)
+      dropConnection("The control plane keeps sending messages that cannot be read");
     return;
   }
   dispatch(*message);
@@ -186,42 +192,36 @@ void AgentCore::dispatch(protocol::Message& message) {
     return;
   }
   std::visit(
-      Overloaded{[&](Intent& m) { onIntent(message, m); },
-                 [&](ChatRequest& m) { onChat(m); },
-                 [&](Cancel& m) { onCancel(m); },
-                 [&](Pong& m) { onPong(m); },
-                 [&](UpdateCapabilities& m) { onUpdateCapabilities(m); },
-                 [&](DelegationUpdate& m) { onDelegations(m); },
-                 [&](AgentPeerCatalog& m) { onPeerCatalog(m); },
-                 [&](LlmConfigUpdate& m) { onLlmConfig(m); },
-                 [&](SkillsConfig& m) { onSkills(m); },
-                 [&](KnowledgeSync& m) { onKnowledge(m); },
-                 [&](protocol::ToolApprovalResponse& m) { onApprovalResponse(m); },
-                 [&](TaskEnqueue& m) { onTask(message, m); },
-                 [&](ScheduleUpdate& m) {
-                   callHook("onScheduleUpdate", [s = convert(m)](BaseAgentRuntime& a) { a.onScheduleUpdate(s); });
-                 },
-                 [&](ScheduleDelete& m) {
-                   callHook("onScheduleDelete", [id = m.id](BaseAgentRuntime& a) { a.onScheduleDelete(id); });
-                 },
-                 [&](GetChatSessions& m) { onGetSessions(m); },
-                 [&](GetChatHistory& m) { onGetHistory(m); },
-                 [&](PolicyUpdate&) {
-                   log(LogSeverity::Warn, "Ignored an obsolete policy_update: policies come with the certificate");
-                   send(IntentAck{message.messageId, true, {}});
-                 },
-                 [&](Unknown& m) { log(LogSeverity::Debug, "Ignored a message of unknown type " + printable(m.type)); },
-                 [&](auto& m) {
-                   log(LogSeverity::Warn, "Ignored a message that only agents send: " + printable(typeName(Payload(m))));
-                 }},
+      Overloaded{
+          [&](Intent& m) { onIntent(message, m); }, [&](ChatRequest& m) { onChat(m); }, [&](Cancel& m) { onCancel(m); },
+          [&](Pong& m) { onPong(m); }, [&](UpdateCapabilities& m) { onUpdateCapabilities(m); },
+          [&](DelegationUpdate& m) { onDelegations(m); }, [&](AgentPeerCatalog& m) { onPeerCatalog(m); },
+          [&](LlmConfigUpdate& m) { onLlmConfig(m); }, [&](SkillsConfig& m) { onSkills(m); },
+          [&](KnowledgeSync& m) { onKnowledge(m); }, [&](protocol::ToolApprovalResponse& m) { onApprovalResponse(m); },
+          [&](TaskEnqueue& m) { onTask(message, m); },
+          [&](ScheduleUpdate& m) {
+            callHook("onScheduleUpdate", [s = convert(m)](BaseAgentRuntime& a) { a.onScheduleUpdate(s); });
+          },
+          [&](ScheduleDelete& m) {
+            callHook("onScheduleDelete", [id = m.id](BaseAgentRuntime& a) { a.onScheduleDelete(id); });
+          },
+          [&](GetChatSessions& m) { onGetSessions(m); }, [&](GetChatHistory& m) { onGetHistory(m); },
+          [&](PolicyUpdate&) {
+            log(LogSeverity::Warn, "Ignored an obsolete policy_update: policies come with the certificate");
+            send(IntentAck{message.messageId, true, {}});
+          },
+          [&](Unknown& m) { log(LogSeverity::Debug, "Ignored a message of unknown type " + printable(m.type)); },
+          [&](auto& m) {
+            log(LogSeverity::Warn, "Ignored a message that only agents send: " + printable(typeName(Payload(m))));
+          }},
       message.payload);
 }
 
 bool AgentCore::send(protocol::Payload payload, std::string messageId) {
   protocol::Message message;
   message.messageId = messageId.empty() ? newId() : std::move(messageId);
-  const bool named = !std::holds_alternative<protocol::Register>(payload) &&
-                     !std::holds_alternative<protocol::AuthChallenge>(payload);
+  const bool named =
+      !std::holds_alternative<protocol::Register>(payload) && !std::holds_alternative<protocol::AuthChallenge>(payload);
   if (named) message.agentId = did().value;
   message.timestamp = toIso8601(ports_.clock().now());
   message.payload = std::move(payload);
@@ -261,7 +261,8 @@ void AgentCore::sendResult(const std::string& text) {
   if (result == nullptr) return log(LogSeverity::Error, "A stored result cannot be read and is not sent");
   if (phase_ != Phase::Authenticated || !sendText(text)) {
     if (unsent_.size() >= kMaxUnsent) {
-      log(LogSeverity::Error, "Too many results wait for a connection: the oldest is only sent when it is asked for again");
+      log(LogSeverity::Error,
+          "Too many results wait for a connection: the oldest is only sent when it is asked for again");
       unsent_.pop_front();
     }
     unsent_.push_back(text);
@@ -270,14 +271,15 @@ void AgentCore::sendResult(const std::string& text) {
   send(protocol::IntentAck{result->intentId.value, result->status == protocol::ResultStatus::Success, result->error});
 }
 
-// ---- hooks on lanes --------------------------------------------------------------------------------------------------
+// ---- hooks on lanes
+// --------------------------------------------------------------------------------------------------
 
 void AgentCore::callHook(const char* name, std::function<void(BaseAgentRuntime&)> hook) {
   if (stopping_) return;
-  const bool queued = lanes_->submit(JobKind::Hook, [self = shared_from_this(), name, hook = std::move(hook)] {
-    self->guardHook(name, hook);
-  });
-  if (!queued) log(LogSeverity::Error, std::string(name) + " is not called: too many hooks wait for the handler thread");
+  const bool queued = lanes_->submit(
+      JobKind::Hook, [self = shared_from_this(), name, hook = std::move(hook)] { self->guardHook(name, hook); });
+  if (!queued)
+    log(LogSeverity::Error, std::string(name) + " is not called: too many hooks wait for the handler thread");
 }
 
 void AgentCore::guardHook(const char* name, const std::function<void(BaseAgentRuntime&)>& hook) {
@@ -337,7 +339,8 @@ Status AgentCore::admit(const Call& call, std::optional<std::string_view> action
   return usage_.admit(request, grant, delegations, budget);
 }
 
-// ---- stopping --------------------------------------------------------------------------------------------------------
+// ---- stopping
+// --------------------------------------------------------------------------------------------------------
 
 void AgentCore::requestStop(std::string reason) {
   ports_.loop().post([self = shared_from_this(), reason = std::move(reason)] { self->halt(reason); });
@@ -369,7 +372,8 @@ void AgentCore::continueStop() {
   {
     std::lock_guard lock(stopMutex_);
     runningNames_.clear();
-    for (const auto& [number, running] : calls_) runningNames_.push_back(running.call->action + " (" + running.call->id + ")");
+    for (const auto& [number, running] : calls_)
+      runningNames_.push_back(running.call->action + " (" + running.call->id + ")");
   }
   if (!calls_.empty() || stateOps_ > 0 || !heldChats_.empty()) return;
   if (phase_ == Phase::Idle || phase_ == Phase::Dialing || !connection_) return stopped();

@@ -57,7 +57,9 @@ class AgentCore : public std::enable_shared_from_this<AgentCore> {
 
   const Did& did() const { return setup_.self.did(); }
   void fill(AgentInfo& info) const;
-  std::vector<AgentPeerGrant> peerCatalog() const { return shared_.with([](const Shared& s) { return s.peers; }); }
+  std::vector<AgentPeerGrant> peerCatalog() const {
+    return shared_.with([](const Shared& s) { return s.peers; });
+  }
   Clock& clock() { return ports_.clock(); }
   Executor& loop() { return ports_.loop(); }
   RuntimePorts& ports() { return ports_; }
@@ -150,7 +152,8 @@ class AgentCore : public std::enable_shared_from_this<AgentCore> {
   void recordIntent(const std::string& intentId, protocol::IntentResult result);
   void sendResult(const std::string& text);
   void sendInterrupted();
-  std::shared_ptr<Call> newCall(CallKind kind, std::string id, std::string action, std::optional<std::int64_t> timeoutMs);
+  std::shared_ptr<Call> newCall(CallKind kind, std::string id, std::string action,
+                                std::optional<std::int64_t> timeoutMs);
   bool launch(std::shared_ptr<Call> call, std::shared_ptr<ChatStream> stream, Task job);
   bool roomForCall() const;
   void stopCall(const std::shared_ptr<Call>& call, StopReason reason);
@@ -224,14 +227,14 @@ class AgentCore : public std::enable_shared_from_this<AgentCore> {
   std::optional<policy::Grant> candidate_;    // of a handshake whose auth_complete is due
   std::optional<identity::VaultysId> candidatePeer_;
   std::optional<identity::VaultysId> controlPlane_;  // whose signatures count: pinned
-  std::vector<std::string> announced_;  // capabilities that the next handshake names
+  std::vector<std::string> announced_;               // capabilities that the next handshake names
   std::optional<milliseconds> serverClock_;
 
   std::map<std::uint64_t, Running> calls_;
   std::uint64_t nextCall_ = 1;
   std::set<std::string> accepting_;  // intents on their way into the state
   std::size_t stateOps_ = 0;
-  SteadyTime nextTidy_{};  // when old intents are forgotten again
+  SteadyTime nextTidy_{};           // when old intents are forgotten again
   std::deque<std::string> unsent_;  // results that had no connection
   std::deque<Task> heldChats_;      // chunks that wait for the connection to drain
   std::map<std::string, std::shared_ptr<ApprovalWait>> approvals_;

@@ -61,7 +61,8 @@ void AgentCore::startHandshake(const std::string& sessionId) {
                      {msgpack::Value(pk1::kCapabilities), textList(announced_)},
                      {msgpack::Value(pk1::kFeatures), msgpack::Value(msgpack::Array{})}};
   config.acceptPeer = [this](const identity::VaultysId& peer) { return acceptPeer(peer); };
-  initiator_ = std::make_unique<identity::Initiator>(setup_.self, std::move(config), ports_.entropy(), ports_.clock().now());
+  initiator_ =
+      std::make_unique<identity::Initiator>(setup_.self, std::move(config), ports_.entropy(), ports_.clock().now());
   if (phase_ != Phase::Authenticated) phase_ = Phase::Proving;
   send(protocol::AuthChallenge{sessionId_, base64Encode(initiator_->init()), setup_.config.name, announced_});
   log(LogSeverity::Debug, "Sent initial auth challenge");
@@ -74,11 +75,12 @@ Status AgentCore::acceptPeer(const identity::VaultysId& peer) {
                                          ", but controlPlaneDid expects " + setup_.config.controlPlaneDid +
                                          ": check the URL, and compare with the DID that the control plane shows"};
   if (controlPlane_ && !(controlPlane_->toVersion(identity::IdVersion::V1) == peer.toVersion(identity::IdVersion::V1)))
-    return Error{Errc::PolicyDenied,
-                 "The control plane at " + setup_.wsUrl + " has the identity " + did + ", but this agent belongs to " +
-                     controlPlane_->didV1().value +
-                     ". Either somebody is in between, or the control plane was set up anew. If it was, stop the agent, "
-                     "remove its state file and start it again: it then registers like a new one"};
+    return Error{
+        Errc::PolicyDenied,
+        "The control plane at " + setup_.wsUrl + " has the identity " + did + ", but this agent belongs to " +
+            controlPlane_->didV1().value +
+            ". Either somebody is in between, or the control plane was set up anew. If it was, stop the agent, "
+            "remove its state file and start it again: it then registers like a new one"};
   return {};
 }
 
@@ -110,14 +112,17 @@ void AgentCore::onAuthComplete(const protocol::AuthComplete& complete) {
     return dropConnection("The control plane sent auth_complete before the handshake was complete" + clockHint());
   }
   if (complete.did != did().value)
-    return dropConnection("The control plane sent auth_complete for " + printable(complete.did) + ", not for this agent");
+    return dropConnection("The control plane sent auth_complete for " + printable(complete.did) +
+                          ", not for this agent");
   if (candidate_) {
     certificate_ = std::exchange(candidate_, std::nullopt);
     if (!controlPlane_) {
       controlPlane_ = candidatePeer_->toVersion(identity::IdVersion::V1);
       shared_.with([&](Shared& s) { s.controlPlaneDid = controlPlane_->did().value; });
       onState<Status>(
-          [id = base64Encode(controlPlane_->id())](store::AgentState& state) { return state.put(kControlPlaneKey, id); },
+          [id = base64Encode(controlPlane_->id())](store::AgentState& state) {
+            return state.put(kControlPlaneKey, id);
+          },
           [this](const Status& saved) {
             if (!saved)
               halt("The control plane's identity cannot be stored, so a false one could not be told later: " +
@@ -178,8 +183,8 @@ void AgentCore::onPending(const protocol::RegistrationPending& pending) {
   phase_ = Phase::Pending;
   everConnected_ = true;
   handshakeTimer_.reset();
-  log(LogSeverity::Info, "Registration pending (id: " + printable(pending.registrationId.value) +
-                             "): " + printable(pending.message));
+  log(LogSeverity::Info,
+      "Registration pending (id: " + printable(pending.registrationId.value) + "): " + printable(pending.message));
   journal_->setStatus(AgentStatus::PendingApproval,
                       "An operator must approve this agent on the control plane (registration " +
                           printable(pending.registrationId.value) + ", " + did().value + ")");

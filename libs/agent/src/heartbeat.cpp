@@ -7,7 +7,9 @@
 namespace vaultysclaw::detail {
 namespace {
 
-protocol::TokenCount convert(const TokenUsage& usage) { return {usage.promptTokens, usage.completionTokens}; }
+protocol::TokenCount convert(const TokenUsage& usage) {
+  return {usage.promptTokens, usage.completionTokens};
+}
 
 // Resident memory in bytes; 0 when the system does not say.
 std::int64_t residentBytes() {
@@ -74,7 +76,8 @@ void AgentCore::onPong(const protocol::Pong& pong) {
   if (id.empty() || !usage_.acknowledge(id)) return;
   onState<Status>([self = shared_from_this()](store::AgentState&) { return self->usage_.save(); },
                   [this](const Status& saved) {
-                    if (!saved) log(LogSeverity::Error, "The usage counters cannot be stored: " + saved.error().message);
+                    if (!saved)
+                      log(LogSeverity::Error, "The usage counters cannot be stored: " + saved.error().message);
                   });
 }
 

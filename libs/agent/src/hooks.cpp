@@ -42,8 +42,7 @@ Verified verifyDelegations(const std::vector<store::StoredDelegation>& entries, 
 void AgentCore::loadDelegations() {
   if (!controlPlane_) return;
   std::string problem;
-  Verified verified =
-      verifyDelegations(setup_.delegations, *controlPlane_, did(), ports_.clock().now(), &problem);
+  Verified verified = verifyDelegations(setup_.delegations, *controlPlane_, did(), ports_.clock().now(), &problem);
   shared_.with([&](Shared& s) { s.delegations = std::move(verified.live); });
   setup_.delegations.clear();
 }
@@ -55,18 +54,17 @@ void AgentCore::onDelegations(const protocol::DelegationUpdate& update) {
   entries.reserve(update.delegations.size());
   for (const auto& d : update.delegations) entries.push_back({d.id, d.certificate});
   std::string problem;
-  auto verified = std::make_shared<Verified>(
-      verifyDelegations(entries, *controlPlane_, did(), ports_.clock().now(), &problem));
+  auto verified =
+      std::make_shared<Verified>(verifyDelegations(entries, *controlPlane_, did(), ports_.clock().now(), &problem));
   if (verified->stored.size() != entries.size())
     log(LogSeverity::Warn, std::to_string(entries.size() - verified->stored.size()) + " of " +
                                std::to_string(entries.size()) + " delegations are not valid and ignored: " + problem);
   // What was revoked ends now; what was added counts now, and after a restart only if it could be stored.
   shared_.with([&](Shared& s) { s.delegations = verified->live; });
-  onState<Status>(
-      [stored = verified->stored](store::AgentState& state) { return state.replaceDelegations(stored); },
-      [this](const Status& saved) {
-        if (!saved) log(LogSeverity::Error, "The delegations cannot be stored: " + saved.error().message);
-      });
+  onState<Status>([stored = verified->stored](store::AgentState& state) { return state.replaceDelegations(stored); },
+                  [this](const Status& saved) {
+                    if (!saved) log(LogSeverity::Error, "The delegations cannot be stored: " + saved.error().message);
+                  });
   callHook("onDelegationUpdate", [verified](BaseAgentRuntime& agent) { agent.onDelegationUpdate(verified->shown); });
 }
 
@@ -95,7 +93,8 @@ void AgentCore::onPeerCatalog(const protocol::AgentPeerCatalog& catalog) {
   }
   if (grants.size() != catalog.peers.size())
     log(LogSeverity::Warn, std::to_string(catalog.peers.size() - grants.size()) + " of " +
-                               std::to_string(catalog.peers.size()) + " peer grants are not valid and ignored: " + problem);
+                               std::to_string(catalog.peers.size()) +
+                               " peer grants are not valid and ignored: " + problem);
   log(LogSeverity::Info, "Peer catalog updated: " + std::to_string(grants.size()) + " peer grant(s)");
   shared_.with([&](Shared& s) { s.peers = grants; });
   callHook("onPeerCatalogUpdated",
@@ -135,10 +134,11 @@ void AgentCore::onGetHistory(const protocol::GetChatHistory& get) {
   });
 }
 
-// ---- approvals -------------------------------------------------------------------------------------------------------
+// ---- approvals
+// -------------------------------------------------------------------------------------------------------
 
-std::string AgentCore::openApproval(std::string_view toolName, const Json& args, std::optional<std::string> conversationId,
-                                    std::shared_ptr<ApprovalWait> wait) {
+std::string AgentCore::openApproval(std::string_view toolName, const Json& args,
+                                    std::optional<std::string> conversationId, std::shared_ptr<ApprovalWait> wait) {
   auto text = write(args, "the tool's arguments");
   if (!text) throw AgentError(std::string(name(text.error().code)), text.error().message);
   if (!linkUp_) return {};
@@ -157,9 +157,9 @@ std::string AgentCore::openApproval(std::string_view toolName, const Json& args,
     }
     const ToolApprovalResponse refused{requestId, false,
                                        full ? "too many approvals are open" : "the agent is not connected"};
-    if (!wait) return self->callHook("onToolApprovalResponse", [refused](BaseAgentRuntime& agent) {
-        agent.onToolApprovalResponse(refused);
-      });
+    if (!wait)
+      return self->callHook("onToolApprovalResponse",
+                            [refused](BaseAgentRuntime& agent) { agent.onToolApprovalResponse(refused); });
     std::lock_guard lock(wait->mutex);
     wait->response = refused;
     wait->changed.notify_all();

@@ -36,7 +36,8 @@ protocol::IntentResult failedResult(const std::string& intentId, const Error& er
 
 }  // namespace
 
-// ---- intents ---------------------------------------------------------------------------------------------------------
+// ---- intents
+// ---------------------------------------------------------------------------------------------------------
 
 // After this the payload's action, and with a params hash its params and user too, are what the control plane signed.
 Status AgentCore::checkIntent(const protocol::Message& message, const protocol::Intent& intent) {
@@ -46,20 +47,25 @@ Status AgentCore::checkIntent(const protocol::Message& message, const protocol::
   if (!message.signature) return refuse("it is not signed");
   const WallTime now = ports_.clock().now();
   auto verified = identity::verifyIntentToken(*message.signature, *controlPlane_, now);
-  if (!verified) return Error{verified.error().code, "Intent signature verification failed: " + verified.error().message};
-  if (verified->id != message.messageId || verified->id != intent.id.value) return refuse("it is signed for another id");
+  if (!verified)
+    return Error{verified.error().code, "Intent signature verification failed: " + verified.error().message};
+  if (verified->id != message.messageId || verified->id != intent.id.value)
+    return refuse("it is signed for another id");
   if (verified->agentId != did().value) return refuse("it is signed for another agent");
   if (verified->action != intent.action) return refuse("another action is signed");
   if (verified->timestamp > now + kMaxAhead)
-    return Error{Errc::Expired, "The intent is dated " +
-                                    std::to_string(std::chrono::duration_cast<seconds>(verified->timestamp - now).count()) +
-                                    " s in the future: a clock is wrong"};
+    return Error{Errc::Expired,
+                 "The intent is dated " +
+                     std::to_string(std::chrono::duration_cast<seconds>(verified->timestamp - now).count()) +
+                     " s in the future: a clock is wrong"};
   if (verified->timestamp < now - kMaxAge)
-    return Error{Errc::Expired, "The intent is " +
-                                    std::to_string(std::chrono::duration_cast<seconds>(now - verified->timestamp).count()) +
-                                    " s old; at most 300 s are allowed"};
+    return Error{Errc::Expired,
+                 "The intent is " +
+                     std::to_string(std::chrono::duration_cast<seconds>(now - verified->timestamp).count()) +
+                     " s old; at most 300 s are allowed"};
   if (verified->paramsHash) {
-    if (*verified->paramsHash != identity::sha256(asBytes(intent.params.text))) return refuse("other params are signed");
+    if (*verified->paramsHash != identity::sha256(asBytes(intent.params.text)))
+      return refuse("other params are signed");
     const std::string user = intent.userDid ? intent.userDid->value : "";
     if (verified->userDid.value_or("") != user) return refuse("another user is signed");
   }
@@ -110,7 +116,8 @@ void AgentCore::onAccepted(std::shared_ptr<Call> call, protocol::RawJson params,
                            Result<std::optional<store::SeenIntent>> stored) {
   const std::string& id = call->id;
   if (!stored)
-    return refuseIntent(id, {stored.error().code, "the intent cannot be recorded, so it does not run: " + stored.error().message});
+    return refuseIntent(
+        id, {stored.error().code, "the intent cannot be recorded, so it does not run: " + stored.error().message});
   if (*stored) {
     const store::SeenIntent& seen = **stored;
     if (seen.fingerprint != fingerprint) {
@@ -126,8 +133,8 @@ void AgentCore::onAccepted(std::shared_ptr<Call> call, protocol::RawJson params,
   }
   log(LogSeverity::Info, "Intent received: " + printable(call->action) + " (" + printable(id) + ")");
   journal_->intentReceived(id, call->action, parse(params));
-  const bool queued =
-      launch(call, nullptr, [self = shared_from_this(), call, params = std::move(params)] { self->runIntent(call, params); });
+  const bool queued = launch(
+      call, nullptr, [self = shared_from_this(), call, params = std::move(params)] { self->runIntent(call, params); });
   if (!queued) finishIntent(call, {false, {}, "the agent is stopping", Errc::Interrupted});
 }
 
@@ -165,16 +172,15 @@ void AgentCore::recordIntent(const std::string& intentId, protocol::IntentResult
   message.timestamp = toIso8601(ports_.clock().now());
   message.payload = std::move(result);
   std::string text = protocol::encode(message);
-  onState<Status>(
-      [cp = controlPlane_->did().value, intentId, text](store::AgentState& state) {
-        return state.finishIntent(cp, intentId, text);
-      },
-      [this, intentId, text](const Status& saved) {
-        if (!saved)
-          log(LogSeverity::Error, "The result of intent " + printable(intentId) +
-                                      " cannot be stored and cannot be sent again later: " + saved.error().message);
-        sendResult(text);
-      });
+  onState<Status>([cp = controlPlane_->did().value, intentId,
+                   text](store::AgentState& state) { return state.finishIntent(cp, intentId, text); },
+                  [this, intentId, text](const Status& saved) {
+                    if (!saved)
+                      log(LogSeverity::Error,
+                          "The result of intent " + printable(intentId) +
+                              " cannot be stored and cannot be sent again later: " + saved.error().message);
+                    sendResult(text);
+                  });
 }
 
 void AgentCore::sendInterrupted() {
@@ -184,7 +190,8 @@ void AgentCore::sendInterrupted() {
   }
 }
 
-// ---- calls -----------------------------------------------------------------------------------------------------------
+// ---- calls
+// -----------------------------------------------------------------------------------------------------------
 
 std::shared_ptr<Call> AgentCore::newCall(CallKind kind, std::string id, std::string action,
                                          std::optional<std::int64_t> timeoutMs) {
@@ -247,9 +254,10 @@ void AgentCore::onDeadline(std::uint64_t number) {
 void AgentCore::onCancel(const protocol::Cancel& cancel) {
   for (auto& [number, running] : calls_) {
     const Call& call = *running.call;
-    const bool meant = (cancel.intentId && call.kind == CallKind::Intent && call.id == cancel.intentId->value) ||
-                       (cancel.conversationId && call.kind == CallKind::Chat && call.id == cancel.conversationId->value) ||
-                       (cancel.requestId && call.kind == CallKind::Task && call.id == cancel.requestId->value);
+    const bool meant =
+        (cancel.intentId && call.kind == CallKind::Intent && call.id == cancel.intentId->value) ||
+        (cancel.conversationId && call.kind == CallKind::Chat && call.id == cancel.conversationId->value) ||
+        (cancel.requestId && call.kind == CallKind::Task && call.id == cancel.requestId->value);
     if (meant) stopCall(running.call, StopReason::CallerCancelled);
   }
 }

@@ -31,7 +31,8 @@ void Journal::emit(E event) {
     if (thrown.empty()) return;
     // Into the recent logs only: a log event here could make a throwing log listener throw for ever.
     std::lock_guard lock(self->mutex_);
-    self->state_.logs.push_back({self->clock_.now(), LogSeverity::Error, "A listener threw: " + printable(thrown), nullptr});
+    self->state_.logs.push_back(
+        {self->clock_.now(), LogSeverity::Error, "A listener threw: " + printable(thrown), nullptr});
     if (self->state_.logs.size() > kMaxLogs) self->state_.logs.pop_front();
   });
 }
@@ -62,7 +63,9 @@ void Journal::setStatus(AgentStatus status, std::string reason) {
   emit(StatusChanged{status, std::move(reason)});
 }
 
-void Journal::heartbeat(std::chrono::seconds uptime) { emit(Heartbeat{uptime}); }
+void Journal::heartbeat(std::chrono::seconds uptime) {
+  emit(Heartbeat{uptime});
+}
 
 void Journal::intentReceived(const std::string& intentId, const std::string& action, Json params) {
   {

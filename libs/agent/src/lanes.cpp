@@ -84,8 +84,8 @@ class ThreadLanes final : public Lanes {
 
   std::mutex mutex_;
   std::condition_variable wake_;
-  std::deque<Job> jobs_;        // guarded by mutex_, as what follows
-  std::size_t hooks_ = 0;       // waiting
+  std::deque<Job> jobs_;   // guarded by mutex_, as what follows
+  std::size_t hooks_ = 0;  // waiting
   bool hookRuns_ = false;
   bool closed_ = false;
   std::mutex joinMutex_;
@@ -149,7 +149,11 @@ class ThreadEvents final : public EventQueue {
 
 }  // namespace
 
-std::unique_ptr<Lanes> makeThreadLanes(std::size_t threads) { return std::make_unique<ThreadLanes>(threads); }
-std::unique_ptr<EventQueue> makeThreadEvents() { return std::make_unique<ThreadEvents>(); }
+std::unique_ptr<Lanes> makeThreadLanes(std::size_t threads) {
+  return std::make_unique<ThreadLanes>(threads);
+}
+std::unique_ptr<EventQueue> makeThreadEvents() {
+  return std::make_unique<ThreadEvents>();
+}
 
 }  // namespace vaultysclaw::detail

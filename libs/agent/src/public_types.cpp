@@ -56,11 +56,18 @@ std::string_view toString(StopReason reason) {
   return "unknown";
 }
 
-std::ostream& operator<<(std::ostream& out, AgentStatus status) { return out << toString(status); }
-std::ostream& operator<<(std::ostream& out, LogSeverity severity) { return out << toString(severity); }
-std::ostream& operator<<(std::ostream& out, StopReason reason) { return out << toString(reason); }
+std::ostream& operator<<(std::ostream& out, AgentStatus status) {
+  return out << toString(status);
+}
+std::ostream& operator<<(std::ostream& out, LogSeverity severity) {
+  return out << toString(severity);
+}
+std::ostream& operator<<(std::ostream& out, StopReason reason) {
+  return out << toString(reason);
+}
 
-// ---- CallContext -----------------------------------------------------------------------------------------------------
+// ---- CallContext
+// -----------------------------------------------------------------------------------------------------
 
 CallContext::CallContext(std::shared_ptr<detail::Call> call) : call_(std::move(call)) {}
 CallContext::~CallContext() = default;
@@ -68,15 +75,33 @@ CallContext::~CallContext() = default;
 std::optional<std::string> CallContext::callerDid() const {
   return call_->callerDid.empty() ? std::nullopt : std::optional(call_->callerDid);
 }
-const std::string& CallContext::intentId() const { return call_->intentId; }
-const std::string& CallContext::conversationId() const { return call_->conversationId; }
-CallOptions CallContext::options() const { return call_->options; }
-const std::string& CallContext::traceparent() const { return call_->traceparent; }
-const std::string& CallContext::tracestate() const { return call_->tracestate; }
-std::chrono::steady_clock::time_point CallContext::deadline() const { return call_->deadline; }
-std::stop_token CallContext::stopToken() const { return call_->stop.get_token(); }
-bool CallContext::stopRequested() const { return call_->stopped(); }
-StopReason CallContext::stopReason() const { return call_->reason.load(); }
+const std::string& CallContext::intentId() const {
+  return call_->intentId;
+}
+const std::string& CallContext::conversationId() const {
+  return call_->conversationId;
+}
+CallOptions CallContext::options() const {
+  return call_->options;
+}
+const std::string& CallContext::traceparent() const {
+  return call_->traceparent;
+}
+const std::string& CallContext::tracestate() const {
+  return call_->tracestate;
+}
+std::chrono::steady_clock::time_point CallContext::deadline() const {
+  return call_->deadline;
+}
+std::stop_token CallContext::stopToken() const {
+  return call_->stop.get_token();
+}
+bool CallContext::stopRequested() const {
+  return call_->stopped();
+}
+StopReason CallContext::stopReason() const {
+  return call_->reason.load();
+}
 void CallContext::throwIfStopped() const {
   if (stopRequested()) throw CallStopped("the call was stopped: " + std::string(toString(stopReason())));
 }
@@ -93,7 +118,8 @@ void CallContext::addUsage(std::int64_t promptTokens, std::int64_t completionTok
     core->journal().log(LogSeverity::Error, "The usage counters cannot be stored: " + saved.error().message);
 }
 
-// ---- PeerManager -----------------------------------------------------------------------------------------------------
+// ---- PeerManager
+// -----------------------------------------------------------------------------------------------------
 
 struct PeerManager::Impl {
   Guarded<std::vector<AgentPeerGrant>> catalog;
@@ -115,8 +141,14 @@ void PeerManager::updatePeerCatalog(std::span<const AgentPeerGrant> grants) {
 std::vector<AgentPeerGrant> PeerManager::peerCatalog() const {
   return impl_->catalog.with([](const auto& catalog) { return catalog; });
 }
-Json PeerManager::invoke(std::string_view, std::string_view, const Json&) { noPeersYet(); }
-void PeerManager::onInvoke(InvokeHandler) { noPeersYet(); }
-void PeerManager::startListening() { noPeersYet(); }
+Json PeerManager::invoke(std::string_view, std::string_view, const Json&) {
+  noPeersYet();
+}
+void PeerManager::onInvoke(InvokeHandler) {
+  noPeersYet();
+}
+void PeerManager::startListening() {
+  noPeersYet();
+}
 
 }  // namespace vaultysclaw

@@ -40,19 +40,18 @@ void AgentCore::onTask(const protocol::Message& message, protocol::TaskEnqueue& 
       return refuse("this agent runs tasks at once; it cannot keep one for later");
   }
   sendTaskStatus(*call, "pending", nullptr);
-  const bool queued =
-      launch(call, nullptr, [self = shared_from_this(), call, wire = std::move(wire)] {
-        self->ports_.loop().post([self, call] {
-          if (!call->answered) self->sendTaskStatus(*call, "running", nullptr);
-        });
-        Outcome outcome = self->runHandler(call, call->action, [&](CallContext& context) {
-          const Json output = self->agent_.onTaskEnqueue(convert(wire, call->id), context);
-          auto text = write(output, "the task's result");
-          if (!text) throw std::runtime_error(text.error().message);
-          return std::move(text->text);
-        });
-        self->ports_.loop().post([self, call, outcome = std::move(outcome)] { self->endCall(call, outcome); });
-      });
+  const bool queued = launch(call, nullptr, [self = shared_from_this(), call, wire = std::move(wire)] {
+    self->ports_.loop().post([self, call] {
+      if (!call->answered) self->sendTaskStatus(*call, "running", nullptr);
+    });
+    Outcome outcome = self->runHandler(call, call->action, [&](CallContext& context) {
+      const Json output = self->agent_.onTaskEnqueue(convert(wire, call->id), context);
+      auto text = write(output, "the task's result");
+      if (!text) throw std::runtime_error(text.error().message);
+      return std::move(text->text);
+    });
+    self->ports_.loop().post([self, call, outcome = std::move(outcome)] { self->endCall(call, outcome); });
+  });
   if (!queued) refuse("the agent is stopping");
 }
 

@@ -8,7 +8,8 @@ namespace {
 
 void increase(std::int64_t& counter, std::int64_t by) {
   by = std::max<std::int64_t>(by, 0);
-  counter = counter > std::numeric_limits<std::int64_t>::max() - by ? std::numeric_limits<std::int64_t>::max() : counter + by;
+  counter =
+      counter > std::numeric_limits<std::int64_t>::max() - by ? std::numeric_limits<std::int64_t>::max() : counter + by;
 }
 
 }  // namespace

@@ -41,12 +41,12 @@ class UsageBook {
  private:
   void rollDay(store::StoredUsage& usage) const;
 
-  store::AgentState* state_;   // guarded by saving_; null once closed
+  store::AgentState* state_;  // guarded by saving_; null once closed
   Clock& clock_;
   mutable std::mutex mutex_;
-  store::StoredUsage usage_;   // guarded by mutex_
-  std::optional<Sync> sync_;   // guarded by mutex_
-  std::mutex saving_;          // taken before mutex_: writes happen in the order of what they write
+  store::StoredUsage usage_;  // guarded by mutex_
+  std::optional<Sync> sync_;  // guarded by mutex_
+  std::mutex saving_;         // taken before mutex_: writes happen in the order of what they write
 };
 
 }  // namespace vaultysclaw::detail

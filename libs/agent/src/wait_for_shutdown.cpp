@@ -33,11 +33,15 @@ void wake(int signal) noexcept {
   errno = saved;
 }
 
-extern "C" void onShutdownSignal(int signal) { wake(signal); }
+extern "C" void onShutdownSignal(int signal) {
+  wake(signal);
+}
 
 }  // namespace
 
-void requestShutdown() noexcept { wake(0); }
+void requestShutdown() noexcept {
+  wake(0);
+}
 
 int waitForShutdownSignal() {
   const ShutdownPipe& pipe = shutdownPipe();  // made before a handler can need it

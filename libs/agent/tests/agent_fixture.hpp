@@ -20,8 +20,8 @@ class ScriptedAgent : public BaseAgentRuntime {
  public:
   using BaseAgentRuntime::BaseAgentRuntime;
 
-  std::function<Json(std::string_view, const Json&, CallContext&)> intent = [](std::string_view action, const Json& params,
-                                                                               CallContext&) {
+  std::function<Json(std::string_view, const Json&, CallContext&)> intent = [](std::string_view action,
+                                                                               const Json& params, CallContext&) {
     return Json{{"echo", {{"action", action}, {"params", params}}}};
   };
   std::function<void(std::span<const ChatMessage>, ChatSink&, CallContext&)> chat =

@@ -9,7 +9,8 @@ using ::testing::StartsWith;
 
 class Chats : public AgentTest {
  protected:
-  void chat(const std::string& conversation, const std::string& text = "hello", std::optional<std::int64_t> timeoutMs = {}) {
+  void chat(const std::string& conversation, const std::string& text = "hello",
+            std::optional<std::int64_t> timeoutMs = {}) {
     cp.chat(conversation, text, timeoutMs);
     world.run();
   }

@@ -23,8 +23,9 @@ TEST(PublicHeaders, CompileAloneWithTheirOwnDirectoryOnly) {
     const std::string name = entry.path().filename().string();
     const std::string unit = dir.file("unit.cpp");
     std::ofstream(unit) << "#include <vaultysclaw/" << name << ">\n#include <vaultysclaw/" << name << ">\n";
-    const std::string command = std::string(VC_CXX_COMPILER) + " -std=c++20 -fsyntax-only -Wall -Wextra -Wpedantic -Werror -I" +
-                                dir.file("include") + " " + unit;
+    const std::string command = std::string(VC_CXX_COMPILER) +
+                                " -std=c++20 -fsyntax-only -Wall -Wextra -Wpedantic -Werror -I" + dir.file("include") +
+                                " " + unit;
     EXPECT_EQ(std::system(command.c_str()), 0) << name;
     std::ifstream text(entry.path());
     for (std::string line; std::getline(text, line);) {

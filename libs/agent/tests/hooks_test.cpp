@@ -31,13 +31,15 @@ TEST_F(Hooks, OnAuthCompleteGetsWhatTheCertificateSays) {
 
 TEST_F(Hooks, OnLlmConfig) {
   connect();
-  cp.sendRaw(R"({"messageId":"m1","type":"llm_config","payload":{"config":{"provider":"openai","model":"gpt","apiKey":"k","future":1}},"timestamp":"2026-01-01T00:00:00.000Z"})");
+  cp.sendRaw(
+      R"({"messageId":"m1","type":"llm_config","payload":{"config":{"provider":"openai","model":"gpt","apiKey":"k","future":1}},"timestamp":"2026-01-01T00:00:00.000Z"})");
   world.run();
   ASSERT_TRUE(agent->llm);
   EXPECT_EQ(agent->llm->model, "gpt");
   EXPECT_EQ(agent->llm->apiKey, "k");
   EXPECT_EQ(agent->llm->raw["future"], 1);
-  cp.sendRaw(R"({"messageId":"m2","type":"llm_config","payload":{"config":null},"timestamp":"2026-01-01T00:00:00.000Z"})");
+  cp.sendRaw(
+      R"({"messageId":"m2","type":"llm_config","payload":{"config":null},"timestamp":"2026-01-01T00:00:00.000Z"})");
   world.run();
   EXPECT_THAT(agent->hooks, Contains("onLlmConfig none"));
   EXPECT_FALSE(agent->llm);

@@ -19,7 +19,8 @@ enum class JobKind : std::uint8_t { Call, Hook };
 class Lanes {
  public:
   virtual ~Lanes() = default;
-  // False when closed, or when 1024 hooks wait already; the job is then destroyed unrun. Calls are bounded by the caller.
+  // False when closed, or when 1024 hooks wait already; the job is then destroyed unrun. Calls are bounded by the
+  // caller.
   [[nodiscard]] virtual bool submit(JobKind kind, Task job) = 0;
   // Runs what is queued, then ends the threads. Blocking; idempotent.
   virtual void close() = 0;

@@ -27,7 +27,7 @@ class Agent;
 namespace detail {
 class AgentCore;
 struct AgentHandle;
-}
+}  // namespace detail
 
 // An agent under a control plane. Subclass it, implement executeIntent and executeChat, and make an Agent<YourClass>.
 // The base does identity, connection, handshake, policy gates, delegations, heartbeats, replays and reconnects.
@@ -88,7 +88,8 @@ class VC_API BaseAgentRuntime {
   virtual void executeChat(std::span<const ChatMessage> messages, std::string_view conversationId, ChatSink& out,
                            CallContext& call) = 0;
 
-  // ---- hooks: called when the control plane says something; an exception is logged -----------------------------------
+  // ---- hooks: called when the control plane says something; an exception is logged
+  // -----------------------------------
 
   // After each complete handshake: the first, and each time a new certificate is issued.
   virtual void onAuthComplete(const AuthCompleteInfo& info);

@@ -13,8 +13,8 @@ class ChatStream;
 }
 
 // Streams one answer. Owned by the runtime, valid during executeChat; one thread at a time. Bytes that begin a UTF-8
-// character are held back until the rest comes; bytes that are not UTF-8 become U+FFFD. Returning from executeChat means
-// done(), throwing means fail().
+// character are held back until the rest comes; bytes that are not UTF-8 become U+FFFD. Returning from executeChat
+// means done(), throwing means fail().
 class VC_API ChatSink {
  public:
   explicit ChatSink(std::shared_ptr<detail::ChatStream> stream);

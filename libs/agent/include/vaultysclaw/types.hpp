@@ -57,7 +57,7 @@ struct ResourceLimits {
 
 // What the certificate of the last handshake grants, after narrowing.
 struct AuthCompleteInfo {
-  std::string did;               // this agent's
+  std::string did;  // this agent's
   std::string controlPlaneDid;
   std::vector<std::string> capabilities = {};
   std::optional<std::string> policyId = {};

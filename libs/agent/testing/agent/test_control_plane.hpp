@@ -1,4 +1,5 @@
-// Plays the control plane towards an agent under test: real handshakes and tokens, and any message a test wants to send.
+// Plays the control plane towards an agent under test: real handshakes and tokens, and any message a test wants to
+// send.
 #pragma once
 
 #include <functional>
@@ -45,7 +46,7 @@ class TestControlPlane {
   std::optional<std::int64_t> maxTokensPerDay, maxRequestsPerHour;
   std::optional<std::string> policyId, policyExpiresAt;
   bool answersHeartbeats = true;
-  milliseconds clockOffset{0};  // its clock, from the world's
+  milliseconds clockOffset{0};   // its clock, from the world's
   std::function<void()> onInit;  // before STEP1 is sent
 
   // ---- what it heard ----
@@ -158,8 +159,8 @@ class TestControlPlane {
     entry.userDid = user;
     entry.agentDid = agentDid_;
     entry.capabilities = granted;
-    entry.certificate = identity::signToken(
-        self_, identity::DelegationToken{user, agentDid_, std::move(granted), now(), expiresAt});
+    entry.certificate =
+        identity::signToken(self_, identity::DelegationToken{user, agentDid_, std::move(granted), now(), expiresAt});
     return entry;
   }
 
@@ -201,7 +202,8 @@ class TestControlPlane {
     ++handshakes;
     responder_.reset();
     if (!known) {
-      send(protocol::RegistrationPending{RegistrationId("reg-1"), "Identity verified. Registration pending admin approval."});
+      send(protocol::RegistrationPending{RegistrationId("reg-1"),
+                                         "Identity verified. Registration pending admin approval."});
       return;
     }
     sendAuthComplete();

@@ -152,6 +152,8 @@ class TestPorts final : public detail::RuntimePorts {
   LoopWorkers workers_;
 };
 
-inline std::unique_ptr<Runtime> TestWorld::makeRuntime() { return std::make_unique<Runtime>(std::make_unique<TestPorts>(*this)); }
+inline std::unique_ptr<Runtime> TestWorld::makeRuntime() {
+  return std::make_unique<Runtime>(std::make_unique<TestPorts>(*this));
+}
 
 }  // namespace vaultysclaw::testing
