@@ -10,8 +10,7 @@ file(WRITE "${CMAKE_BINARY_DIR}/generated/vaultysclaw_so.cpp.in"
 configure_file("${CMAKE_BINARY_DIR}/generated/vaultysclaw_so.cpp.in" "${CMAKE_BINARY_DIR}/generated/vaultysclaw_so.cpp" COPYONLY)
 add_library(vaultysclaw_sdk SHARED "${CMAKE_BINARY_DIR}/generated/vaultysclaw_so.cpp")
 add_library(VaultysClaw::VaultysClaw ALIAS vaultysclaw_sdk)
-# All of vc_agent, even what nothing inside refers to; of the others, what it needs. --exclude-libs would hide vc_agent
-# too, so system archives are kept out of the exports by their own visibility and --no-undefined finds what is missing.
+# All of vc_agent, even what nothing inside refers to; of the libraries below, what it needs.
 target_link_libraries(vaultysclaw_sdk PRIVATE "$<LINK_LIBRARY:WHOLE_ARCHIVE,vc_agent>")
 target_include_directories(vaultysclaw_sdk INTERFACE
   "$<BUILD_INTERFACE:${CMAKE_SOURCE_DIR}/libs/agent/include>" "$<INSTALL_INTERFACE:${CMAKE_INSTALL_INCLUDEDIR}>")

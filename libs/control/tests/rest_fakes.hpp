@@ -189,7 +189,8 @@ class ScriptedPlane final : public ControlPlane {
     });
   }
   StartedChat startedChat() {
-    return {chatRequest->conversationId.value_or(ConversationId("c-new")), ChatHandle([this, alive = std::weak_ptr<int>(alive_)] {
+    return {chatRequest->conversationId.value_or(ConversationId("c-new")),
+            ChatHandle([this, alive = std::weak_ptr<int>(alive_)] {
               if (alive.expired()) return;
               ++chatsCancelled;
               chatEvents = {};

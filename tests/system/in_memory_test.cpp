@@ -1,0 +1,250 @@
+// The whole system in one process and on one thread: the real control plane on SQLite, real agents, an in-memory
+// network and a clock that moves when the test says so.
+#include <gtest/gtest.h>
+
+#include <nlohmann/json.hpp>
+
+#include "agent/test_runtime.hpp"
+#include "control/control_plane.hpp"
+#include "vaultysclaw/agent.hpp"
+
+namespace vaultysclaw::system_test {
+namespace {
+
+using testing::TestWorld;
+
+class EchoAgent : public BaseAgentRuntime {
+ public:
+  using BaseAgentRuntime::BaseAgentRuntime;
+  Json executeIntent(std::string_view action, const Json& params, CallContext& call) override {
+    ++executed;
+    return {{"action", action}, {"params", params}, {"caller", call.callerDid().value_or("")}};
+  }
+  void executeChat(std::span<const ChatMessage> messages, std::string_view, ChatSink& out, CallContext&) override {
+    for (const char c : messages.back().content) out.send(std::string_view(&c, 1));
+  }
+  int executed = 0;
+};
+
+template <class T>
+struct Box {
+  std::shared_ptr<std::optional<Result<T>>> value = std::make_shared<std::optional<Result<T>>>();
+  control::Reply<T> reply() const {
+    return [box = value](Result<T> r) { box->emplace(std::move(r)); };
+  }
+  bool done() const { return value->has_value(); }
+  Result<T>& operator*() const { return **value; }
+};
+
+class WholeSystem : public ::testing::Test {
+ protected:
+  WholeSystem() { startControlPlane(); }
+  ~WholeSystem() override {
+    agents_.clear();
+    runtimes_.clear();
+    plane_.reset();
+    store_.reset();
+  }
+
+  void startControlPlane() {
+    auto store = store::openControlStore({world_.dir.file("control.db"), store::WriterThread::No});
+    ASSERT_TRUE(store.ok()) << store.error().message;
+    store_ = std::move(store).value();
+    auto plane = control::ControlPlane::create(
+        {world_.loop, workers_, world_.clock, world_.entropy, *store_, nullLogger()}, self_);
+    ASSERT_TRUE(plane.ok()) << plane.error().message;
+    plane_ = std::move(plane).value();
+    world_.network.listen("ws://localhost:8080",
+                          [this](std::unique_ptr<net::Connection> c) { plane_->accept(std::move(c)); });
+  }
+  // As a process that dies: nothing is said, nothing is flushed but what has been committed.
+  void killControlPlane() {
+    world_.network.unlisten("ws://localhost:8080");
+    world_.network.cutAll();
+    plane_.reset();
+    store_.reset();
+    world_.run();
+  }
+
+  Agent<EchoAgent>& startAgent(const std::string& name) {
+    runtimes_.push_back(world_.makeRuntime());
+    AgentRuntimeConfig config;
+    config.name = name;
+    config.controlPlaneUrl = "http://localhost:3000";
+    config.vaultysIdPath = world_.dir.file(name + ".id");
+    config.requestedCapabilities = {"text_generation", "api_call"};
+    agents_.push_back(std::make_unique<Agent<EchoAgent>>(config, *runtimes_.back()));
+    agents_.back()->start();
+    world_.run();
+    return *agents_.back();
+  }
+  void approveAll(control::Approval approval = {}) {
+    Box<store::Listing<store::RegistrationRow>> pending;
+    plane_->registrations("pending", {}, pending.reply());
+    world_.run();
+    for (const auto& row : (*pending)->items) {
+      Box<store::AgentRow> approved;
+      plane_->approve(row.id, approval, approved.reply());
+      world_.run();
+      ASSERT_TRUE((*approved).ok()) << (*approved).error().message;
+    }
+  }
+  Result<control::RunResult> run(const std::string& did, const std::string& action, const Json& params) {
+    Box<control::RunResult> reply;
+    control::RunRequest request;
+    request.did = Did(did);
+    request.action = action;
+    request.params.text = params.dump();
+    plane_->run(std::move(request), reply.reply());
+    world_.run();
+    if (!reply.done()) world_.advance(std::chrono::minutes(2));
+    EXPECT_TRUE(reply.done()) << "an endless wait";
+    return *reply;
+  }
+
+  TestWorld world_;
+  testing::LoopWorkers workers_{world_.loop};
+  identity::VaultysId self_ = identity::VaultysId::generate(identity::IdType::Machine, world_.entropy);
+  std::unique_ptr<store::ControlStore> store_;
+  std::unique_ptr<control::ControlPlane> plane_;
+  std::vector<std::unique_ptr<Runtime>> runtimes_;
+  std::vector<std::unique_ptr<Agent<EchoAgent>>> agents_;
+};
+
+TEST_F(WholeSystem, FromStrangerToAnsweredIntent) {
+  auto& agent = startAgent("one");
+  EXPECT_EQ(agent.getStatus(), AgentStatus::PendingApproval);
+  EXPECT_EQ(run(agent.getDid(), "text_generation", {}).error().code, Errc::NotFound);
+  approveAll();
+  EXPECT_EQ(agent.getStatus(), AgentStatus::Connected);
+
+  const auto result = run(agent.getDid(), "text_generation", {{"text", "h\u00e9"}});
+  ASSERT_TRUE(result.ok()) << result.error().message;
+  EXPECT_EQ(result->status, "success");
+  const Json output = Json::parse(result->output->text);
+  EXPECT_EQ(output["params"]["text"], "h\u00e9");
+  EXPECT_EQ(output["caller"], self_.did().value);
+}
+
+TEST_F(WholeSystem, CertificateLimitsHoldAcrossReconnects) {
+  auto& agent = startAgent("one");
+  control::Approval approval;
+  approval.capabilities = {"text_generation"};
+  approval.limits.maxRequestsPerHour = 2;
+  approveAll(approval);
+  EXPECT_EQ(run(agent.getDid(), "text_generation", {})->status, "success");
+  world_.network.cutAll();
+  world_.advance(std::chrono::seconds(10));
+  ASSERT_EQ(agent.getStatus(), AgentStatus::Connected);
+  EXPECT_EQ(run(agent.getDid(), "text_generation", {})->status, "success");
+  const auto third = run(agent.getDid(), "text_generation", {});
+  EXPECT_EQ(third->status, "failed");
+  EXPECT_EQ(third->error->substr(0, 38), "Hourly request limit reached (2 req/h)");
+  EXPECT_EQ(run(agent.getDid(), "api_call", {})->error, "Capability 'api_call' not granted");
+  world_.advance(std::chrono::minutes(61));
+  ASSERT_EQ(agent.getStatus(), AgentStatus::Connected);
+  EXPECT_EQ(run(agent.getDid(), "text_generation", {})->status, "success");
+  EXPECT_EQ(agent.executed, 3);
+}
+
+TEST_F(WholeSystem, PolicyExpiresWhileConnected) {
+  auto& agent = startAgent("one");
+  control::Approval approval;
+  approval.policyId = "p-1";
+  approval.policyExpiresAt = world_.clock.now() + std::chrono::minutes(5);
+  approveAll(approval);
+  EXPECT_EQ(run(agent.getDid(), "api_call", {})->status, "success");
+  world_.advance(std::chrono::minutes(6));
+  EXPECT_EQ(run(agent.getDid(), "api_call", {})->status, "failed");
+  EXPECT_EQ(agent.executed, 1);
+}
+
+TEST_F(WholeSystem, AFleetComesBackAfterTheControlPlaneDies) {
+  for (int i = 0; i < 8; ++i) startAgent("agent-" + std::to_string(i));
+  approveAll();
+  for (auto& agent : agents_) ASSERT_EQ(agent->getStatus(), AgentStatus::Connected);
+  killControlPlane();
+  world_.advance(std::chrono::seconds(30));
+  for (auto& agent : agents_) ASSERT_EQ(agent->getStatus(), AgentStatus::Reconnecting);
+  startControlPlane();
+  world_.advance(std::chrono::minutes(2));
+  for (auto& agent : agents_) {
+    ASSERT_EQ(agent->getStatus(), AgentStatus::Connected);
+    EXPECT_EQ(run(agent->getDid(), "api_call", {})->status, "success");
+  }
+}
+
+TEST_F(WholeSystem, AnAgentThatVanishesInTheMiddleIsNotWaitedForEndlessly) {
+  auto& agent = startAgent("one");
+  approveAll();
+  world_.lanes->held = true;
+  Box<control::RunResult> reply;
+  control::RunRequest request;
+  request.did = Did(agent.getDid());
+  request.action = "api_call";
+  plane_->run(std::move(request), reply.reply());
+  world_.run();
+  ASSERT_FALSE(reply.done());
+  world_.network.cutAll();
+  world_.run();
+  ASSERT_TRUE(reply.done());
+  EXPECT_FALSE((*reply).ok());
+  world_.lanes->held = false;
+  while (world_.runHandler()) {
+  }
+  world_.advance(std::chrono::seconds(10));
+  EXPECT_EQ(run(agent.getDid(), "api_call", {})->status, "success");
+}
+
+TEST_F(WholeSystem, ChatStreamsWholeCharacters) {
+  auto& agent = startAgent("one");
+  approveAll();
+  control::ChatRequest request;
+  request.did = Did(agent.getDid());
+  request.messages = {{"user", "Gr\u00fc\u00dfe, \u4e16\u754c \U0001F600", {}}};
+  std::string text;
+  bool done = false;
+  std::string error;
+  control::ChatEvents events;
+  events.onChunk = [&](std::string_view chunk) { text += chunk; };
+  events.onThinking = [](std::string_view) {};
+  events.onDone = [&] { done = true; };
+  events.onError = [&](std::string_view, std::string_view e) { error = e; };
+  std::optional<control::ControlPlane::StartedChat> chat;
+  plane_->chat(std::move(request), std::move(events), [&](Result<control::ControlPlane::StartedChat> started) {
+    ASSERT_TRUE(started.ok()) << started.error().message;
+    chat = std::move(started).value();
+  });
+  world_.run();
+  EXPECT_TRUE(done) << error;
+  EXPECT_EQ(text, "Gr\u00fc\u00dfe, \u4e16\u754c \U0001F600");
+}
+
+TEST_F(WholeSystem, ClocksThatAreOffAreNamed) {
+  // Every frame of the agent arrives 90 s late in wall-clock terms: its handshakes are stale.
+  std::vector<std::string> reasons;
+  runtimes_.push_back(world_.makeRuntime());
+  AgentRuntimeConfig config;
+  config.name = "late";
+  config.controlPlaneUrl = "http://localhost:3000";
+  config.vaultysIdPath = world_.dir.file("late.id");
+  config.requestedCapabilities = {"api_call"};
+  agents_.push_back(std::make_unique<Agent<EchoAgent>>(config, *runtimes_.back()));
+  const auto logs = agents_.back()->on<LogEntry>([&](const LogEntry& e) { reasons.push_back(e.message); });
+  bool jumped = false;
+  world_.network.setHook([&](testing::Direction direction, net::FrameKind, std::string& text) {
+    if (!jumped && direction == testing::Direction::ToServer && text.find("auth_challenge") != std::string::npos) {
+      jumped = true;
+      world_.clock.jumpWall(std::chrono::seconds(90));
+    }
+    return true;
+  });
+  agents_.back()->start();
+  world_.run();
+  const auto named = std::any_of(reasons.begin(), reasons.end(),
+                                 [](const std::string& r) { return r.find("90 s") != std::string::npos; });
+  EXPECT_TRUE(named) << ::testing::PrintToString(reasons);
+}
+
+}  // namespace
+}  // namespace vaultysclaw::system_test
