@@ -1,3 +1,5 @@
 #include <gtest/gtest.h>
 
-TEST(Canary, FailsOnPurpose) { EXPECT_TRUE(false) << "this failure has to fail the run"; }
+TEST(Canary, FailsOnPurpose) {
+  EXPECT_TRUE(false) << "this failure has to fail the run";
+}

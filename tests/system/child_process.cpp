@@ -20,7 +20,9 @@ namespace {
 
 constexpr std::chrono::milliseconds kPoll{10};
 
-void pause() { ::poll(nullptr, 0, static_cast<int>(kPoll.count())); }
+void pause() {
+  ::poll(nullptr, 0, static_cast<int>(kPoll.count()));
+}
 
 std::vector<char*> pointers(std::vector<std::string>& texts) {
   std::vector<char*> out;
@@ -94,8 +96,12 @@ bool ChildProcess::running() {
   return false;
 }
 
-std::string ChildProcess::out() const { return readFile(outFile_); }
-std::string ChildProcess::err() const { return readFile(errFile_); }
+std::string ChildProcess::out() const {
+  return readFile(outFile_);
+}
+std::string ChildProcess::err() const {
+  return readFile(errFile_);
+}
 
 Output runProcess(std::vector<std::string> arguments, std::map<std::string, std::string> environment,
                   const std::filesystem::path& workDirectory) {

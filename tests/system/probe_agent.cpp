@@ -40,7 +40,7 @@ class ProbeAgent : public vc::BaseAgentRuntime {
     const std::string text = messages.back().content;
     out.sendThinking("thinking");
     if (text == "forever") {
-      while (out.send("tick ")) work(call, std::chrono::milliseconds(20));
+      while (!call.stopRequested() && out.send("tick ")) std::this_thread::sleep_for(std::chrono::milliseconds(20));
       std::cout << "chat stopped" << std::endl;
       return;
     }
@@ -52,16 +52,16 @@ class ProbeAgent : public vc::BaseAgentRuntime {
 }  // namespace
 
 int main() try {
-  vc::Agent<ProbeAgent> agent{{.name = env("PROBE_NAME", "probe"),
-                               .controlPlaneUrl = env("PROBE_URL"),
-                               .controlPlaneWsUrl = env("PROBE_WS_URL"),
-                               .vaultysIdPath = env("PROBE_ID"),
-                               .requestedCapabilities = {"text_generation", "api_call"},
-                               .caFile = env("PROBE_CA"),
-                               .backoff = {.initial = std::chrono::milliseconds(50), .maximum = std::chrono::milliseconds(500)}}};
-  const auto statuses = agent.on<vc::StatusChanged>([](const vc::StatusChanged& e) {
-    std::cout << "status " << e.status << ' ' << e.reason << std::endl;
-  });
+  vc::Agent<ProbeAgent> agent{
+      {.name = env("PROBE_NAME", "probe"),
+       .controlPlaneUrl = env("PROBE_URL"),
+       .controlPlaneWsUrl = env("PROBE_WS_URL"),
+       .vaultysIdPath = env("PROBE_ID"),
+       .requestedCapabilities = {"text_generation", "api_call"},
+       .caFile = env("PROBE_CA"),
+       .backoff = {.initial = std::chrono::milliseconds(50), .maximum = std::chrono::milliseconds(500)}}};
+  const auto statuses = agent.on<vc::StatusChanged>(
+      [](const vc::StatusChanged& e) { std::cout << "status " << e.status << ' ' << e.reason << std::endl; });
   const auto logs = agent.on<vc::LogEntry>([](const vc::LogEntry& e) { std::cerr << e.message << std::endl; });
   agent.start();
   vc::waitForShutdownSignal();

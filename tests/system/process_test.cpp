@@ -34,10 +34,10 @@ class Processes : public testing::Test {
   void startControlPlane(std::vector<std::string> more = {}) {
     const auto ready = directory_.path() / "ready.json";
     std::filesystem::remove(ready);
-    std::vector<std::string> arguments{kProduct,     "control-plane",
-                                       "--data",     (directory_.path() / "cp").string(),
-                                       "--http-port", std::to_string(httpPort_),
-                                       "--ws-port",  std::to_string(wsPort_),
+    std::vector<std::string> arguments{kProduct,       "control-plane",
+                                       "--data",       (directory_.path() / "cp").string(),
+                                       "--http-port",  std::to_string(httpPort_),
+                                       "--ws-port",    std::to_string(wsPort_),
                                        "--ready-file", ready.string()};
     arguments.insert(arguments.end(), more.begin(), more.end());
     controlPlane_.emplace("control-plane", arguments, std::map<std::string, std::string>{}, directory_.path());
@@ -77,7 +77,8 @@ class Processes : public testing::Test {
     return false;
   }
   void approveProbe() {
-    ASSERT_TRUE(eventually([&] { return !cliJson({"registrations", "list", "--status", "pending"})["items"].empty(); }));
+    ASSERT_TRUE(
+        eventually([&] { return !cliJson({"registrations", "list", "--status", "pending"})["items"].empty(); }));
     const Output approved = cli({"registrations", "approve", "probe"});
     ASSERT_EQ(approved.status, 0) << approved.err;
     ASSERT_TRUE(eventually([&] { return probeIs("connected"); }));
@@ -175,6 +176,21 @@ TEST_F(Processes, RejectedAgentStopsAndSaysWhy) {
   EXPECT_THAT(probe_->out(), HasSubstr("unknown machine"));
 }
 
+TEST_F(Processes, AChatWhoseCallerLeavesIsStoppedInTheAgent) {
+  ASSERT_NO_FATAL_FAILURE(startControlPlane());
+  startProbe();
+  ASSERT_NO_FATAL_FAILURE(approveProbe());
+  ChildProcess chat("chat", {kProduct, "chat", "probe", "forever"},
+                    {{"VAULTYSCLAW_URL", "http://127.0.0.1:" + std::to_string(httpPort_)},
+                     {"VAULTYSCLAW_TOKEN_FILE", (directory_.path() / "cp/api.token").string()}},
+                    directory_.path());
+  ASSERT_TRUE(eventually([&] { return chat.out().find("tick tick") != std::string::npos; })) << chat.err();
+  chat.signal(SIGKILL);
+  ASSERT_TRUE(chat.wait(10s));
+  EXPECT_TRUE(eventually([&] { return probe_->out().find("chat stopped") != std::string::npos; })) << probe_->out();
+  EXPECT_EQ(cliJson({"run", "probe", "text_generation", "{}"})["status"], "success");
+}
+
 TEST_F(Processes, ShutDownInOrderOnSigterm) {
   ASSERT_NO_FATAL_FAILURE(startControlPlane());
   startProbe();
@@ -188,10 +204,10 @@ TEST_F(Processes, ShutDownInOrderOnSigterm) {
 TEST_F(Processes, TlsEndToEnd) {
   const std::string key = (directory_.path() / "key.pem").string();
   const std::string certificate = (directory_.path() / "cert.pem").string();
-  const Output made = runProcess({"/usr/bin/openssl", "req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:P-256",
-                                  "-nodes", "-keyout", key, "-out", certificate, "-days", "2", "-subj", "/CN=127.0.0.1",
-                                  "-addext", "subjectAltName=IP:127.0.0.1"},
-                                 {}, directory_.path());
+  const Output made = runProcess(
+      {"/usr/bin/openssl", "req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:P-256", "-nodes", "-keyout",
+       key, "-out", certificate, "-days", "2", "-subj", "/CN=127.0.0.1", "-addext", "subjectAltName=IP:127.0.0.1"},
+      {}, directory_.path());
   ASSERT_EQ(made.status, 0) << made.err;
   scheme_ = "https";
   ASSERT_NO_FATAL_FAILURE(startControlPlane({"--tls-cert", certificate, "--tls-key", key}));
@@ -211,7 +227,7 @@ TEST_F(Processes, TlsEndToEnd) {
 TEST_F(Processes, SecretsAreNobodyElsesAndCommandsExplainThemselves) {
   ASSERT_NO_FATAL_FAILURE(startControlPlane());
   for (const char* const name : {"api.token", "control-plane.id", "control.db"}) {
-    struct stat info {};
+    struct stat info{};
     ASSERT_EQ(::stat((directory_.path() / "cp" / name).c_str(), &info), 0) << name;
     EXPECT_EQ(info.st_mode & 0777, 0600u) << name;
   }
@@ -236,9 +252,9 @@ TEST_F(Processes, SecretsAreNobodyElsesAndCommandsExplainThemselves) {
 
 TEST_F(Processes, ASecondControlPlaneOnTheSameDataIsRefused) {
   ASSERT_NO_FATAL_FAILURE(startControlPlane());
-  const Output second = runProcess({kProduct, "control-plane", "--data", (directory_.path() / "cp").string(),
-                                    "--http-port", "0", "--ws-port", "0"},
-                                   {}, directory_.path());
+  const Output second = runProcess(
+      {kProduct, "control-plane", "--data", (directory_.path() / "cp").string(), "--http-port", "0", "--ws-port", "0"},
+      {}, directory_.path());
   EXPECT_EQ(second.status, 1);
   EXPECT_THAT(second.err, HasSubstr("in use by process"));
 }

@@ -59,7 +59,7 @@ void AgentCore::startHandshake(const std::string& sessionId) {
   identity::Initiator::Config config;
   config.metadata = {{msgpack::Value(pk1::kName), msgpack::Value(setup_.config.name)},
                      {msgpack::Value(pk1::kCapabilities), textList(announced_)},
-                     {msgpack::Value(pk1::kFeatures), msgpack::Value(msgpack::Array{})}};
+                     {msgpack::Value(pk1::kFeatures), msgpack::Value(msgpack::Array{msgpack::Value(kControlFeature)})}};
   config.acceptPeer = [this](const identity::VaultysId& peer) { return acceptPeer(peer); };
   initiator_ =
       std::make_unique<identity::Initiator>(setup_.self, std::move(config), ports_.entropy(), ports_.clock().now());

@@ -38,6 +38,7 @@ TEST_F(Connecting, SignsNameAndCapabilitiesInVersion1) {
   for (const auto& [key, value] : *metadata.map()) keys.push_back(*key.string());
   EXPECT_THAT(keys, ElementsAre("name", "capabilities", "features"));
   EXPECT_EQ(*metadata.find("name")->string(), "test-agent");
+  EXPECT_EQ(*metadata.find("features"), msgpack::Value(msgpack::Array{msgpack::Value("control-v2")}));
 }
 
 TEST_F(Connecting, WaitsForAnOperatorAndThenConnects) {
