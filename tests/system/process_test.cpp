@@ -7,6 +7,7 @@
 #include <nlohmann/json.hpp>
 
 #include "child_process.hpp"
+#include "net/io_loop.hpp"
 
 namespace vaultysclaw::system_test {
 namespace {
@@ -17,6 +18,7 @@ using namespace std::chrono_literals;
 
 const std::string kProduct = VC_PRODUCT_BINARY;
 const std::string kProbe = VC_PROBE_BINARY;
+const std::string kHttpProxy = VC_HTTP_PROXY_BINARY;
 
 class Processes : public testing::Test {
  protected:
@@ -189,6 +191,40 @@ TEST_F(Processes, AChatWhoseCallerLeavesIsStoppedInTheAgent) {
   ASSERT_TRUE(chat.wait(10s));
   EXPECT_TRUE(eventually([&] { return probe_->out().find("chat stopped") != std::string::npos; })) << probe_->out();
   EXPECT_EQ(cliJson({"run", "probe", "text_generation", "{}"})["status"], "success");
+}
+
+TEST_F(Processes, HttpProxyExampleForwardsIntentsAndChats) {
+  net::IoLoop loop("api");
+  net::ServerHandlers handlers;
+  handlers.onRequest = [](std::shared_ptr<net::HttpExchange> exchange) {
+    const auto& request = exchange->request();
+    const Json body = Json::parse(request.body);
+    if (request.path == "/text_generation") return exchange->respond({200, {}, Json{{"got", body}}.dump()});
+    if (request.path == "/chat") {
+      return exchange->respond({200, {}, Json{{"reply", "pong " + body["message"].get<std::string>()}}.dump()});
+    }
+    exchange->respond({503, {}, "out of order"});
+  };
+  auto api = net::listen(loop, {}, std::move(handlers));
+  ASSERT_TRUE(api.ok()) << api.error().message;
+
+  ASSERT_NO_FATAL_FAILURE(startControlPlane());
+  ChildProcess proxy("http-proxy",
+                     {kHttpProxy, "--api-base", "http://127.0.0.1:" + std::to_string((*api)->port()), "--capability",
+                      "text_generation", "--capability", "broken"},
+                     {{"CONTROL_PLANE_URL", "http://127.0.0.1:" + std::to_string(httpPort_)},
+                      {"CONTROL_PLANE_WS_URL", "ws://127.0.0.1:" + std::to_string(wsPort_)},
+                      {"VAULTYS_ID_PATH", (directory_.path() / "proxy.id").string()}},
+                     directory_.path());
+  ASSERT_TRUE(eventually([&] { return cli({"registrations", "approve", "http-proxy"}).status == 0; })) << proxy.err();
+  ASSERT_TRUE(eventually([&] { return cli({"run", "http-proxy", "text_generation", "{}"}).status == 0; }))
+      << proxy.err();
+  EXPECT_EQ(cliJson({"run", "http-proxy", "text_generation", R"({"a":[1]})"})["output"]["got"]["a"][0], 1);
+  const Output broken = cli({"run", "http-proxy", "broken", "{}"});
+  EXPECT_EQ(broken.status, 1);
+  EXPECT_THAT(broken.err, HasSubstr("API error 503: out of order"));
+  EXPECT_THAT(cli({"chat", "http-proxy", "ping"}).out, HasSubstr("pong ping"));
+  api->reset();
 }
 
 TEST_F(Processes, ShutDownInOrderOnSigterm) {

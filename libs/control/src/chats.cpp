@@ -96,15 +96,26 @@ void Chats::onStored(const Key& key, std::uint64_t serial, ChatRequest request, 
   }
   chat->sent = chat->listening = true;
   ++context_.counters.chatsStarted;
-  chat->deadline = context_.ports.loop.after(context_.options.chatTimeout, [this, key] {
+  chat->deadline = context_.ports.loop.after(context_.options.chatTimeout, [this, key, serial] {
+    stop(key, serial, "the time for the answer is over");
     end(key, std::pair(std::string(wireCode(Errc::DeadlineExceeded)),
                        std::string("the agent did not finish its answer in time")));
   });
-  ChatHandle handle([chat, &loop = context_.ports.loop] {
+  auto unheard = context_.ifAlive([this, key, serial] { stop(key, serial, "the client has gone"); });
+  ChatHandle handle([chat, &loop = context_.ports.loop, unheard = std::move(unheard)] {
     chat->listening = false;
-    loop.post([chat] { chat->events = {}; });  // a listener may be what drops the handle
+    loop.post([chat, unheard]() mutable {  // a listener may be what drops the handle
+      chat->events = {};
+      unheard();
+    });
   });
   reply(ControlPlane::StartedChat{key.second, std::move(handle)});
+}
+
+void Chats::stop(const Key& key, std::uint64_t serial, std::string_view reason) {
+  const auto it = chats_.find(key);
+  if (it == chats_.end() || it->second->serial != serial || std::exchange(it->second->toldToStop, true)) return;
+  if (Session* session = registry_.live(key.first)) session->cancel({{}, key.second, {}, std::string(reason)});
 }
 
 bool Chats::onResponse(const Did& from, const protocol::ChatResponse& response) {

@@ -30,6 +30,7 @@ class Chats {
     ChatEvents events;
     bool listening = false;  // from the reply until the end or until the handle goes
     bool sent = false;
+    bool toldToStop = false;
     Timer deadline;
   };
 
@@ -38,6 +39,8 @@ class Chats {
                 const std::function<void(Result<ControlPlane::StartedChat>)>& reply);
   // Takes the conversation out and tells its listener, if there is one, on the loop's next turn.
   void end(const Key& key, std::optional<std::pair<std::string, std::string>> error);
+  // Nobody reads the answer any more: the agent need not go on.
+  void stop(const Key& key, std::uint64_t serial, std::string_view reason);
   std::size_t count(const Did& did) const;
 
   Context& context_;

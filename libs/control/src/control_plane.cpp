@@ -37,7 +37,7 @@ class Hub final : public ControlPlane, private SessionHost {
   std::vector<AgentView> agents() const override;
   std::optional<AgentView> agent(const Did& did) const override;
   void deleteAgent(const Did& did, std::string actor, Reply<std::monostate> reply) override;
-  void updateGrant(const Did& did, policy::Grant grant, std::string reason, std::string actor,
+  void updateGrant(const Did& did, GrantChange change, std::string reason, std::string actor,
                    Reply<AgentView> reply) override;
 
   void registrations(std::optional<std::string> status, store::Page page,
@@ -49,9 +49,10 @@ class Hub final : public ControlPlane, private SessionHost {
     if (open(reply)) registrations_.reject(id, std::move(reason), std::move(actor), std::move(reply));
   }
 
-  void run(RunRequest request, Reply<RunResult> reply) override {
-    if (open(reply)) intents_.run(std::move(request), std::move(reply));
+  std::optional<IntentId> run(RunRequest request, Reply<RunResult> reply) override {
+    return open(reply) ? intents_.run(std::move(request), std::move(reply)) : std::nullopt;
   }
+  void cancelIntent(const IntentId& id, std::string_view reason) override { intents_.cancel(id, reason); }
   void send(RunRequest request, Reply<SentIntent> reply) override {
     if (open(reply)) intents_.send(std::move(request), std::move(reply));
   }
@@ -318,17 +319,20 @@ void Hub::deleteAgent(const Did& did, std::string actor, Reply<std::monostate> r
                    });
 }
 
-void Hub::updateGrant(const Did& did, policy::Grant grant, std::string reason, std::string actor,
+void Hub::updateGrant(const Did& did, GrantChange wanted, std::string reason, std::string actor,
                       Reply<AgentView> reply) {
   if (!open(reply)) return;
-  if (auto ok = checkGrant(grant); !ok) return context_.replyLater<AgentView>(std::move(reply), ok.error());
-  AuditEntry entry{std::move(actor), "agent.update", did.value,
-                   details({{"capabilities", capabilitiesToJson(grant.capabilities)},
-                            {"limits", limitsToJson(grant.limits)},
-                            {"policyId", grant.policyId.value_or("")},
-                            {"reason", reason}})};
-  Registry::Change change = [grant = std::move(grant)](store::AgentRow& row) -> Status {
+  AuditEntry entry{std::move(actor), "agent.update", did.value, "{}", std::make_shared<std::string>()};
+  Registry::Change change = [wanted = std::move(wanted), reason, audited = entry.detailsOfWork](store::AgentRow& row) -> Status {
+    VC_TRY_ASSIGN(auto grant, grantOf(row));
+    wanted.apply(grant);
+    VC_TRY(checkGrant(grant));
     setGrant(row, grant);
+    *audited = details({{"capabilities", row.capabilities},
+                        {"limits", row.limits},
+                        {"policyId", grant.policyId.value_or("")},
+                        {"policyExpiresAt", grant.policyExpiresAt ? toIso8601(*grant.policyExpiresAt) : ""},
+                        {"reason", reason}});
     return {};
   };
   registry_.change(did, std::move(change), std::move(entry),

@@ -60,17 +60,18 @@ Result<Duration> Intents::check(RunRequest& request) {
   return timeout;
 }
 
-void Intents::run(RunRequest request, Reply<RunResult> reply) {
-  start(std::move(request), nullptr, std::move(reply));
+std::optional<IntentId> Intents::run(RunRequest request, Reply<RunResult> reply) {
+  return start(std::move(request), nullptr, std::move(reply));
 }
 void Intents::send(RunRequest request, Reply<SentIntent> reply) {
   start(std::move(request), std::move(reply), nullptr);
 }
 
-void Intents::start(RunRequest request, Reply<SentIntent> onSent, Reply<RunResult> onResult) {
+std::optional<IntentId> Intents::start(RunRequest request, Reply<SentIntent> onSent, Reply<RunResult> onResult) {
   const auto refuse = [&](Error error) {
     context_.replyLater<SentIntent>(std::move(onSent), error);
     context_.replyLater<RunResult>(std::move(onResult), std::move(error));
+    return std::optional<IntentId>();
   };
   const auto timeout = check(request);
   if (!timeout) return refuse(timeout.error());
@@ -106,6 +107,18 @@ void Intents::start(RunRequest request, Reply<SentIntent> onSent, Reply<RunResul
   byAgent_[intent.did].insert(id);
   pending_.emplace(id, std::move(intent));
   context_.counters.pendingIntents = pending_.size();
+  return id;
+}
+
+void Intents::cancel(const IntentId& id, std::string_view reason) {
+  const auto it = pending_.find(id);
+  if (it == pending_.end() || it->second.cancelled) return;
+  it->second.cancelled = std::string(reason);
+  if (it->second.stage == Stage::Sent) tellToStop(id, it->second, reason);
+}
+
+void Intents::tellToStop(const IntentId& id, const Pending& intent, std::string_view reason) {
+  if (Session* session = registry_.live(intent.did)) session->cancel({id, {}, {}, std::string(reason)});
 }
 
 void Intents::onSigned(const IntentId& id, std::string token) {
@@ -137,6 +150,9 @@ void Intents::onStored(const IntentId& id, const Status& status) {
     intent.stage = Stage::Signing;  // there is no row to end
     return fail(id, "failed", status.error());
   }
+  if (intent.cancelled) {
+    return fail(id, "failed", Error{Errc::Cancelled, *intent.cancelled + " before the intent was sent"});
+  }
   Session* session = registry_.live(intent.did);
   protocol::Intent message;
   message.id = id;
@@ -152,6 +168,8 @@ void Intents::onStored(const IntentId& id, const Status& status) {
   ++context_.counters.intentsSent;
   intent.deadline = context_.ports.loop.after(intent.timeout, [this, id] {
     ++context_.counters.intentsTimedOut;
+    if (const auto late = pending_.find(id); late != pending_.end() && !late->second.cancelled)
+      tellToStop(id, late->second, "the time for the intent is over");
     fail(id, "timeout", Error{Errc::DeadlineExceeded, "the agent did not answer in time; the intent may still run"});
   });
   if (intent.onSent) std::exchange(intent.onSent, nullptr)(SentIntent{id, intent.did});
@@ -202,7 +220,8 @@ void Intents::finish(const IntentId& id, Outcome outcome, Result<RunResult> answ
 
 bool Intents::onResult(const Did& from, const protocol::IntentResult& result) {
   const auto it = pending_.find(result.intentId);
-  if (it == pending_.end() || it->second.did != from || it->second.stage != Stage::Sent) return false;
+  if (it == pending_.end()) return onLateResult(from, result);
+  if (it->second.did != from || it->second.stage != Stage::Sent) return false;
   const bool success = result.status == protocol::ResultStatus::Success;
   ++(success ? context_.counters.intentsSucceeded : context_.counters.intentsFailed);
   RunResult answer;
@@ -214,6 +233,40 @@ bool Intents::onResult(const Did& from, const protocol::IntentResult& result) {
   answer.executedAt = result.executedAt;
   Outcome outcome{answer.status, answer.output, answer.error, answer.code, answer.executedAt};
   finish(result.intentId, std::move(outcome), std::move(answer));
+  return true;
+}
+
+bool Intents::onLateResult(const Did& from, const protocol::IntentResult& result) {
+  auto& underWay = lateAnswers_[from];
+  if (underWay >= context_.options.maxPendingIntentsPerAgent) return false;
+  ++underWay;
+  store::IntentRow row;
+  row.id = result.intentId;
+  row.did = from;
+  row.status = std::string(statusName(result.status));
+  if (result.output) row.output = result.output->text;
+  row.error = result.error;
+  row.code = result.code;
+  row.executedAt = result.executedAt;
+  row.finishedAt = context_.now();
+  AuditEntry entry{from.value, "intent.result", from.value,
+                   details({{"intentId", row.id.value}, {"status", row.status}, {"code", row.code.value_or("")}})};
+  auto work = [row = std::move(row)](store::ControlWriter& writer) -> Status {
+    VC_TRY_ASSIGN(const auto asked, writer.intent(row.id));
+    if (!asked || asked->did != row.did || asked->status != "lost")
+      return Error{Errc::NotFound, "no intent of this agent that was lost"};
+    return writer.finishIntent(row);
+  };
+  journal_.write(std::move(work), std::move(entry), [this, from, success = result.status == protocol::ResultStatus::Success](
+                                                        const Status& status) {
+    if (const auto it = lateAnswers_.find(from); --it->second == 0) lateAnswers_.erase(it);
+    if (status) {
+      ++(success ? context_.counters.intentsSucceeded : context_.counters.intentsFailed);
+      return;
+    }
+    ++context_.counters.messagesRefused;
+    context_.ports.log.debug("agent", from.value + ": dropped an answer: " + status.error().message);
+  });
   return true;
 }
 

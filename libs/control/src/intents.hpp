@@ -18,11 +18,13 @@ class Intents {
   // Ends, as lost, what an earlier process left pending. Blocking; at start.
   static Status recover(store::ControlStore& store, WallTime now);
 
-  void run(RunRequest request, Reply<RunResult> reply);
+  std::optional<IntentId> run(RunRequest request, Reply<RunResult> reply);
+  void cancel(const IntentId& id, std::string_view reason);
   void send(RunRequest request, Reply<SentIntent> reply);
   void broadcast(RunRequest request, Reply<std::vector<SentIntent>> reply);
 
-  // From a connected agent. False when no such intent is pending with it.
+  // From a connected agent. False when it was not asked, or has answered already, or too late. An intent that was lost
+  // with its connection still takes the answer that the agent kept.
   bool onResult(const Did& from, const protocol::IntentResult& result);
   bool onAck(const Did& from, const protocol::IntentAck& ack);
   // Ends everything that is pending with `did` as lost.
@@ -47,6 +49,7 @@ class Intents {
     Reply<SentIntent> onSent;  // at most one of the two is waiting
     Reply<RunResult> onResult;
     Timer deadline;
+    std::optional<std::string> cancelled;  // why
   };
   struct Outcome {
     std::string status;  // success, failed, timeout, lost
@@ -55,18 +58,22 @@ class Intents {
     std::optional<WallTime> executedAt;
   };
 
-  void start(RunRequest request, Reply<SentIntent> onSent, Reply<RunResult> onResult);
+  // The id, when an intent was made.
+  std::optional<IntentId> start(RunRequest request, Reply<SentIntent> onSent, Reply<RunResult> onResult);
+  void tellToStop(const IntentId& id, const Pending& intent, std::string_view reason);
   Result<Duration> check(RunRequest& request);
   void onSigned(const IntentId& id, std::string token);
   void onStored(const IntentId& id, const Status& status);
   void finish(const IntentId& id, Outcome outcome, Result<RunResult> answer);
   void fail(const IntentId& id, std::string status, Error error);
+  bool onLateResult(const Did& from, const protocol::IntentResult& result);
 
   Context& context_;
   Journal& journal_;
   Registry& registry_;
   std::map<IntentId, Pending> pending_;
   std::map<Did, std::set<IntentId>> byAgent_;
+  std::map<Did, std::size_t> lateAnswers_;  // on their way to the store
 };
 
 }  // namespace vaultysclaw::control

@@ -10,7 +10,8 @@ Journal::Work Journal::withAudit(Work work, std::optional<AuditEntry> entry) {
   return [work = std::move(work), entry = std::move(entry), audit = audit_,
           at = context_.now()](store::ControlWriter& writer) -> Status {
     if (work) VC_TRY(work(writer));
-    if (entry) VC_TRY(audit->append(writer, at, entry->actor, entry->action, entry->target, entry->details));
+    if (entry) VC_TRY(audit->append(writer, at, entry->actor, entry->action, entry->target,
+                                    entry->detailsOfWork ? *entry->detailsOfWork : entry->details));
     return {};
   };
 }

@@ -13,6 +13,8 @@ namespace vaultysclaw::control {
 struct AuditEntry {
   std::string actor, action, target;
   std::string details = "{}";  // JSON object
+  // Set: the work before fills it, and it stands for `details`.
+  std::shared_ptr<std::string> detailsOfWork = nullptr;
 };
 
 // Owned by the hub. Confined to the loop.

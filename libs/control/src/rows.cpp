@@ -3,10 +3,13 @@
 #include <nlohmann/json.hpp>
 
 #include "base/json_writer.hpp"
+#include "control/control_plane.hpp"
 #include "protocol/codec.hpp"
 
 namespace vaultysclaw::control {
 namespace {
+
+constexpr std::size_t kMaxFeatures = 32;  // docs/protocol.md 7.7
 
 void writeStrings(JsonWriter& w, const std::vector<std::string>& strings) {
   w.beginArray();
@@ -106,7 +109,6 @@ Status checkGrant(const policy::Grant& grant) {
   }
   if (grant.policyId && !isValidWireId(*grant.policyId))
     return invalid("policyId must be 1 to 128 printable ASCII characters");
-  if (grant.policyExpiresAt && !grant.policyId) return invalid("policyExpiresAt needs a policyId");
   return {};
 }
 
@@ -130,27 +132,51 @@ msgpack::Map certificateMetadata(const policy::Grant& grant, identity::IdVersion
   }
   if (grant.policyId) map.emplace_back("policyId", *grant.policyId);
   if (grant.policyExpiresAt) map.emplace_back("policyExpiresAt", toIso8601(*grant.policyExpiresAt));
-  if (version == identity::IdVersion::V1) map.emplace_back("features", msgpack::Array{});
+  if (version == identity::IdVersion::V1) map.emplace_back("features", msgpack::Array{kControlFeature});
   return map;
+}
+
+GrantChange GrantChange::toExactly(const policy::Grant& grant) {
+  return {grant.capabilities,         grant.limits.maxTokensPerDay, grant.limits.maxRequestsPerHour,
+          grant.limits.allowedDomains, grant.policyId,               grant.policyExpiresAt};
+}
+
+void GrantChange::apply(policy::Grant& grant) const {
+  if (capabilities) grant.capabilities = *capabilities;
+  if (maxTokensPerDay) grant.limits.maxTokensPerDay = *maxTokensPerDay;
+  if (maxRequestsPerHour) grant.limits.maxRequestsPerHour = *maxRequestsPerHour;
+  if (allowedDomains) grant.limits.allowedDomains = *allowedDomains;
+  if (policyId) grant.policyId = *policyId;
+  if (policyExpiresAt) grant.policyExpiresAt = *policyExpiresAt;
 }
 
 Result<Statement> statementFrom(const msgpack::Value& metadata) {
   Statement out;
+  const auto strings = [&](const char* name, std::vector<std::string>& into) -> Status {
+    const auto* member = metadata.find(name);
+    const auto* array = member->array();
+    if (!array) return Error{Errc::Malformed, std::string("metadata.pk1.") + name + " is not an array"};
+    for (const auto& item : *array) {
+      const auto* text = item.string();
+      if (!text) {
+        return Error{Errc::Malformed, std::string("metadata.pk1.") + name + " holds something else than strings"};
+      }
+      into.push_back(*text);
+    }
+    return {};
+  };
   if (const auto* name = metadata.find("name")) {
     const auto* text = name->string();
     if (!text) return Error{Errc::Malformed, "metadata.pk1.name is not a string"};
     out.name = *text;
   }
-  if (const auto* capabilities = metadata.find("capabilities")) {
-    const auto* array = capabilities->array();
-    if (!array) return Error{Errc::Malformed, "metadata.pk1.capabilities is not an array"};
-    std::vector<std::string> list;
-    for (const auto& item : *array) {
-      const auto* text = item.string();
-      if (!text) return Error{Errc::Malformed, "metadata.pk1.capabilities holds something else than strings"};
-      list.push_back(*text);
+  if (metadata.find("capabilities")) VC_TRY(strings("capabilities", out.capabilities.emplace()));
+  if (metadata.find("features")) {
+    VC_TRY(strings("features", out.features));
+    const auto& list = out.features;
+    if (list.size() > kMaxFeatures || !protocol::checkCapabilities(list)) {  // the same form as capabilities
+      return Error{Errc::TooLarge, "metadata.pk1.features has more than 32 entries, or one that is not 1 to 64 characters"};
     }
-    out.capabilities = std::move(list);
   }
   return out;
 }

@@ -12,6 +12,9 @@
 
 namespace vaultysclaw::control {
 
+// The feature that lets us send messages of docs/protocol.md 7.8 marked *.
+inline constexpr const char* kControlFeature = "control-v2";
+
 std::string capabilitiesToJson(const std::vector<std::string>& capabilities);
 std::string limitsToJson(const protocol::ResourceLimits& limits);
 // Malformed when the text is not what the functions above write: the row was damaged or changed by hand.
@@ -20,7 +23,7 @@ Result<protocol::ResourceLimits> limitsFromJson(const std::string& text);
 
 Result<policy::Grant> grantOf(const store::AgentRow& row);
 void setGrant(store::AgentRow& row, const policy::Grant& grant);
-// InvalidArgument: names too long, negative limits, an expiry without a policy.
+// InvalidArgument: names too long, negative limits.
 Status checkGrant(const policy::Grant& grant);
 
 bool hasLimits(const protocol::ResourceLimits& limits);
@@ -32,6 +35,7 @@ msgpack::Map certificateMetadata(const policy::Grant& grant, identity::IdVersion
 struct Statement {
   std::optional<std::string> name;
   std::optional<std::vector<std::string>> capabilities;
+  std::vector<std::string> features;
 };
 // Malformed for members of another type or over their limits.
 Result<Statement> statementFrom(const msgpack::Value& metadata);

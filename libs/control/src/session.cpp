@@ -1,5 +1,7 @@
 #include "session.hpp"
 
+#include <algorithm>
+
 #include "protocol/codec.hpp"
 #include "rows.hpp"
 
@@ -173,10 +175,18 @@ void Session::onProved(const Handshake::Claim& claim) {
   handshakeTimer_.reset();
   auto self = shared_from_this();
   const auto ended = std::move(handshake_);  // owns `claim`
+  Statement stated;
+  if (claim.version == identity::IdVersion::V1) {  // in version 0 nothing in the metadata is signed
+    auto statement = statementFrom(claim.metadata);
+    if (!statement) return refuse(statement.error());
+    stated = std::move(statement).value();
+  }
+  controlFeature_ = std::find(stated.features.begin(), stated.features.end(), kControlFeature) != stated.features.end();
   if (phase_ == Phase::Connected) {
-    send(AuthComplete{did_.value, did_.value, certified_.grant.capabilities});
     const auto current = host_.certify(*this, did_, claim.version);
     if (!current) return refuse(current.error());
+    // Never more than the grant as it is now, should the certificate be older.
+    send(AuthComplete{did_.value, did_.value, current->grant.capabilities});
     if (reissueWanted_ || current->grant != certified_.grant) reissue(reissueWanted_.value_or("Certificate reissue"));
     return;
   }
@@ -185,12 +195,6 @@ void Session::onProved(const Handshake::Claim& claim) {
   candidate.publicId = claim.peer.id();
   candidate.handshakeVersion = claim.version == identity::IdVersion::V1 ? 1 : 0;
   candidate.certified = certified_;
-  Statement stated;
-  if (claim.version == identity::IdVersion::V1) {  // in version 0 nothing in the metadata is signed
-    auto statement = statementFrom(claim.metadata);
-    if (!statement) return refuse(statement.error());
-    stated = std::move(statement).value();
-  }
   candidate.statedCapabilities = stated.capabilities.has_value();
   candidate.name = stated.name ? *stated.name : claimedName_.value_or(registeredName_);
   if (candidate.name.empty()) candidate.name = "unknown";
@@ -226,8 +230,21 @@ void Session::watchSilence() {
   silenceTimer_ = context_.ports.loop.after(context_.options.heartbeatTimeout - silent, [this] { watchSilence(); });
 }
 
+void Session::sendGrant(const policy::Grant& grant, const std::string& reason) {
+  UpdateCapabilities update;
+  update.capabilities = grant.capabilities;
+  if (hasLimits(grant.limits)) update.resourceLimits = grant.limits;
+  update.policyId = grant.policyId;
+  update.policyExpiresAt = grant.policyExpiresAt;
+  update.reason = reason;
+  send(std::move(update));
+}
+
 void Session::reissue(std::string reason) {
   if (phase_ != Phase::Connected) return;
+  const auto current = host_.certify(*this, did_, identity::IdVersion::V1);
+  if (!current) return;  // no longer known: the host is closing this connection
+  sendGrant(current->grant, reason);
   reissueWanted_ = std::move(reason);
   if (handshake_) return;  // onProved comes back to it
   const SteadyTime now = context_.ports.clock.steady();
@@ -237,19 +254,15 @@ void Session::reissue(std::string reason) {
     });
     return;
   }
-  const auto current = host_.certify(*this, did_, identity::IdVersion::V1);
-  if (!current) return;  // no longer known: the host is closing this connection
   lastReissueAt_ = now;
-  UpdateCapabilities update;
-  update.capabilities = current->grant.capabilities;
-  if (hasLimits(current->grant.limits)) update.resourceLimits = current->grant.limits;
-  update.policyId = current->grant.policyId;
-  update.policyExpiresAt = current->grant.policyExpiresAt;
-  update.reason = *std::exchange(reissueWanted_, std::nullopt);
-  send(std::move(update));
+  reissueWanted_.reset();
   sessionId_ = newSessionId(context_.ports.entropy);
   handshakeTimer_ = context_.ports.loop.after(context_.options.handshakeTimeout, [this] { onTimeout(); });
   beginHandshake();
+}
+
+void Session::cancel(Cancel what) {
+  if (controlFeature_ && phase_ == Phase::Connected) send(std::move(what));
 }
 
 }  // namespace vaultysclaw::control

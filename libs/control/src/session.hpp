@@ -61,12 +61,14 @@ class Session : public std::enable_shared_from_this<Session> {
   const net::PeerInfo& peer() const { return connection_->peer(); }
   // Empty until the first handshake is complete.
   const Did& did() const { return did_; }
+  // Tells the agent to stop something, if its signed list of features says that it understands (docs/protocol.md 7.8).
+  void cancel(protocol::Cancel what);
 
   void awaitApproval(const Did& did);
   // The agent counts as connected from here on: sends auth_complete. `certified` is what its certificate says.
   void connect(const Did& did, const policy::Grant& granted);
-  // Sends the agent a certificate with its grant as the host has it now. One at a time and kReissueInterval apart;
-  // calls in between are merged.
+  // Tells the agent its grant as the host has it now, at once, for it can narrow without a certificate; then sends a
+  // certificate. Certificates go one at a time and kReissueInterval apart; calls in between are merged into one.
   void reissue(std::string reason);
 
   // False when the agent is not there any more. An agent that reads too slowly is closed on the next turn.
@@ -85,6 +87,7 @@ class Session : public std::enable_shared_from_this<Session> {
   void onBadMessage(std::string_view why);
   void onAuthChallenge(const protocol::AuthChallenge& message);
   void beginHandshake();
+  void sendGrant(const policy::Grant& grant, const std::string& reason);
   void onProved(const Handshake::Claim& claim);
   void onTimeout();
   void watchSilence();
@@ -104,6 +107,7 @@ class Session : public std::enable_shared_from_this<Session> {
   std::optional<std::string> claimedName_;
   std::optional<std::vector<std::string>> claimedCapabilities_;
   Certified certified_;
+  bool controlFeature_ = false;  // the peer's signed list has control-v2
 
   Did did_;
   SteadyTime lastMessageAt_;

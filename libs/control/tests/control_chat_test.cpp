@@ -117,6 +117,7 @@ TEST_F(Chat, TimesOut) {
     loop.advance(seconds(30));
   }
   EXPECT_EQ(*heard.log, "error deadline_exceeded");
+  EXPECT_FALSE(agent->last<protocol::Cancel>());
 }
 
 TEST_F(Chat, DroppingTheHandleSilencesIt) {
@@ -134,6 +135,48 @@ TEST_F(Chat, DroppingTheHandleSilencesIt) {
   EXPECT_EQ(*heard.log, "[one]");
   Heard next;
   EXPECT_TRUE(begin(request(agent->did(), "conversation-1"), next).ok());
+}
+
+TEST_F(Chat, DroppingTheHandleStopsAnAgentThatListedTheFeature) {
+  TestAgent::Options o;
+  o.features = {"control-v2"};
+  auto agent = connectedAgent(o);
+  Heard heard;
+  auto finished = begin(request(agent->did(), "conversation-1"), heard);
+  agent->send(done(finished->conversationId));
+  run();
+  auto chat = begin(request(agent->did(), "conversation-1"), heard);
+  finished->handle.reset();
+  run();
+  EXPECT_FALSE(agent->last<protocol::Cancel>()) << "that one was over";
+  chat->handle.reset();
+  run();
+  ASSERT_EQ(agent->count<protocol::Cancel>(), 1U);
+  EXPECT_EQ(agent->last<protocol::Cancel>()->conversationId, ConversationId("conversation-1"));
+  EXPECT_EQ(plane->counters().activeChats, 1U) << "until the agent has ended it";
+  loop.advance(seconds(60));
+  agent->send(protocol::Heartbeat{});
+  ChatResponse stopped;
+  stopped.conversationId = ConversationId("conversation-1");
+  stopped.error = "stopped";
+  stopped.code = "cancelled";
+  agent->send(stopped);
+  run();
+  EXPECT_EQ(plane->counters().activeChats, 0U);
+
+  auto outlives = begin(request(agent->did()), heard);
+  plane.reset();
+  outlives->handle.reset();
+  run();
+}
+
+TEST_F(Chat, DroppingTheHandleSaysNothingToOtherAgents) {
+  auto agent = connectedAgent();
+  Heard heard;
+  auto chat = begin(request(agent->did()), heard);
+  chat->handle.reset();
+  run();
+  EXPECT_FALSE(agent->last<protocol::Cancel>());
 }
 
 TEST_F(Chat, HandleMayBeDroppedFromItsOwnListener) {

@@ -108,7 +108,7 @@ class ControlTest : public ::testing::Test {
   }
   Result<AgentView> updateGrant(const Did& did, policy::Grant grant) {
     Waiting<AgentView> reply;
-    plane->updateGrant(did, std::move(grant), "", "operator", reply);
+    plane->updateGrant(did, GrantChange::toExactly(grant), "", "operator", reply);
     run();
     return *reply;
   }

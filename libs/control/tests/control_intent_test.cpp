@@ -108,6 +108,116 @@ TEST_F(Intents, DisconnectAnswersUnavailableAndStoresLost) {
   EXPECT_EQ(intentRow(id).row.status, "lost");
 }
 
+TEST_F(Intents, ALostOneTakesTheAnswerThatItsAgentKept) {
+  auto agent = connectedAgent();
+  auto other = connectedAgent();
+  auto reply = runIntent(agent->did());
+  const IntentId id = agent->last<Intent>()->id;
+  agent->disconnect();
+  run();
+  agent->connect();
+  run();
+  other->sendResult(id, "\"forged\"");
+  run();
+  EXPECT_EQ(intentRow(id).row.status, "lost");
+  agent->sendResult(id, "\"kept\"");
+  agent->sendResult(id, "\"again\"");
+  run();
+  EXPECT_EQ(intentRow(id).row.status, "success");
+  EXPECT_EQ(intentRow(id).row.output, "\"kept\"");
+  EXPECT_EQ(reply->error().code, Errc::Unavailable) << "the caller heard then that the agent had gone";
+  EXPECT_EQ(audited("intent.result"), 2U) << "the loss and the answer";
+  EXPECT_EQ(plane->counters().messagesRefused, 2U);
+  expectAuditHolds();
+}
+
+class Cancels : public Intents {
+ protected:
+  std::unique_ptr<TestAgent> listening() {
+    TestAgent::Options o;
+    o.features = {"unknown", "control-v2"};
+    return connectedAgent(o);
+  }
+  std::optional<IntentId> runCancellable(const Did& did, const Waiting<RunResult>& reply) {
+    RunRequest request;
+    request.did = did;
+    request.action = "echo";
+    return plane->run(request, reply);
+  }
+  static protocol::IntentResult cancelledResult(const IntentId& id) {
+    protocol::IntentResult result;
+    result.intentId = id;
+    result.error = "stopped";
+    result.code = "cancelled";
+    return result;
+  }
+};
+
+TEST_F(Cancels, TellTheAgentAndTakeItsAnswer) {
+  auto agent = listening();
+  Waiting<RunResult> reply;
+  const auto id = runCancellable(agent->did(), reply);
+  ASSERT_TRUE(id);
+  run();
+  plane->cancelIntent(*id, "the client has gone");
+  plane->cancelIntent(*id, "the client has gone");
+  plane->cancelIntent(IntentId("unknown"), "");
+  run();
+  ASSERT_EQ(agent->count<protocol::Cancel>(), 1U);
+  EXPECT_EQ(agent->last<protocol::Cancel>()->intentId, *id);
+  EXPECT_EQ(agent->last<protocol::Cancel>()->reason, "the client has gone");
+  EXPECT_EQ(intentRow(*id).row.status, "pending");
+  agent->send(cancelledResult(*id));
+  run();
+  EXPECT_EQ((*reply)->code, "cancelled");
+  EXPECT_EQ(intentRow(*id).row.status, "failed");
+  EXPECT_EQ(intentRow(*id).row.code, "cancelled");
+  plane->cancelIntent(*id, "");
+  run();
+  EXPECT_EQ(agent->count<protocol::Cancel>(), 1U);
+}
+
+TEST_F(Cancels, BeforeTheIntentIsSentEndItUnsent) {
+  auto agent = listening();
+  Waiting<RunResult> reply;
+  const auto id = runCancellable(agent->did(), reply);
+  plane->cancelIntent(*id, "the client has gone");
+  run();
+  EXPECT_EQ(reply->error().code, Errc::Cancelled);
+  EXPECT_FALSE(agent->last<Intent>());
+  EXPECT_FALSE(agent->last<protocol::Cancel>());
+  EXPECT_EQ(intentRow(*id).row.status, "failed");
+  EXPECT_EQ(intentRow(*id).row.code, "cancelled");
+}
+
+TEST_F(Cancels, FollowATimeout) {
+  auto agent = listening();
+  auto reply = runIntent(agent->did());
+  const IntentId id = agent->last<Intent>()->id;
+  loop.advance(seconds(60));
+  ASSERT_TRUE(agent->last<protocol::Cancel>());
+  EXPECT_EQ(agent->last<protocol::Cancel>()->intentId, id);
+  agent->send(cancelledResult(id));
+  run();
+  EXPECT_EQ(intentRow(id).row.status, "timeout");
+}
+
+TEST_F(Cancels, GoToNobodyThatDidNotListTheFeatureInASignedHandshake) {
+  TestAgent::Options original;
+  original.version = IdVersion::V0;
+  original.features = {"control-v2"};
+  for (const auto& o : {TestAgent::Options(), original}) {
+    auto agent = connectedAgent(o);
+    Waiting<RunResult> reply;
+    const auto id = runCancellable(agent->did(), reply);
+    run();
+    plane->cancelIntent(*id, "the client has gone");
+    loop.advance(seconds(60));
+    EXPECT_EQ(reply->error().code, Errc::DeadlineExceeded);
+    EXPECT_FALSE(agent->last<protocol::Cancel>());
+  }
+}
+
 TEST_F(Intents, TheFirstAnswerCountsAndOnlyFromItsAgent) {
   auto agent = connectedAgent();
   auto other = connectedAgent();

@@ -195,9 +195,12 @@ TEST_F(Sessions, ReissuesComeOneAtATimeAndFiveSecondsApart) {
     grant.capabilities = {capability};
     ASSERT_TRUE(updateGrant(agent->did(), grant).ok());
   }
-  EXPECT_EQ(agent->count<UpdateCapabilities>(), 0U) << "the one after the approval was just now";
+  // The one after the approval was just now: the agent is told at once, and the certificates are merged.
+  EXPECT_EQ(agent->count<UpdateCapabilities>(), 3U);
+  EXPECT_EQ(agent->count<AuthChallenge>(), 0U);
   loop.advance(seconds(5));
-  EXPECT_EQ(agent->count<UpdateCapabilities>(), 1U) << "the three are merged";
+  EXPECT_EQ(agent->types(), names({"update_capabilities", "update_capabilities", "update_capabilities",
+                                   "update_capabilities", "auth_challenge", "auth_challenge", "auth_complete"}));
   EXPECT_EQ(agent->certifiedCapabilities(), names({"three"}));
 
   // A change while a reissue is under way is certified after it.
@@ -213,6 +216,72 @@ TEST_F(Sessions, ReissuesComeOneAtATimeAndFiveSecondsApart) {
   EXPECT_EQ(agent->certifiedCapabilities(), names({"four"}));
   loop.advance(seconds(5));
   EXPECT_EQ(agent->certifiedCapabilities(), names({"five"}));
+}
+
+TEST_F(Sessions, NarrowedGrantIsToldBeforeTheNextIntentWheneverItsCertificateComes) {
+  auto agent = connectedAgent();  // with a reissue just now, so that the next one has to wait
+  agent->received.clear();
+  policy::Grant grant;
+  ASSERT_TRUE(updateGrant(agent->did(), grant).ok());
+  runIntent(agent->did());
+  EXPECT_EQ(agent->types(), names({"update_capabilities", "intent"}));
+  EXPECT_TRUE(agent->last<UpdateCapabilities>()->capabilities.empty());
+
+  // Also while another certificate is under way, and that one's end does not widen.
+  loop.advance(seconds(10));
+  agent->options.completeHandshakes = false;
+  grant.capabilities = {"one", "two"};
+  ASSERT_TRUE(updateGrant(agent->did(), grant).ok());
+  grant.capabilities = {"one"};
+  ASSERT_TRUE(updateGrant(agent->did(), grant).ok());
+  EXPECT_EQ(agent->last<UpdateCapabilities>()->capabilities, names({"one"}));
+  agent->received.erase(agent->received.begin(), agent->received.end() - 2);  // what comes last is STEP1, then the grant
+  agent->options.completeHandshakes = true;
+  agent->replayLastChallenge();
+  agent->received.clear();
+  run();
+  EXPECT_EQ(agent->certifiedCapabilities(), names({"one", "two"}));
+  EXPECT_EQ(agent->types(), names({"auth_complete", "update_capabilities"}));
+  EXPECT_EQ(agent->last<AuthComplete>()->capabilities, names({"one"}));
+  EXPECT_EQ(agent->last<UpdateCapabilities>()->capabilities, names({"one"}));
+}
+
+TEST_F(Sessions, ChangesAtOnceDoNotUndoEachOther) {
+  auto agent = connectedAgent();
+  GrantChange narrow, rename;
+  narrow.capabilities.emplace();
+  narrow.maxTokensPerDay.emplace(5);
+  rename.policyId.emplace("p");
+  rename.policyExpiresAt.emplace(clock.now() + std::chrono::hours(1));
+  Waiting<AgentView> first, second;
+  plane->updateGrant(agent->did(), narrow, "", "operator", first);
+  plane->updateGrant(agent->did(), rename, "", "operator", second);
+  run();
+  ASSERT_TRUE(first->ok() && second->ok());
+  const AgentView view = *plane->agent(agent->did());
+  EXPECT_EQ(view.row.capabilities, "[]");
+  EXPECT_EQ(view.row.limits, R"({"maxTokensPerDay":5})");
+  EXPECT_EQ(view.row.policyId, "p");
+  EXPECT_TRUE(view.row.policyExpiresAt);
+}
+
+TEST_F(Sessions, ListsItsFeatureInVersion1AndBoundsThePeers) {
+  auto agent = newAgent();
+  agent->connect();
+  run();
+  const auto* features = agent->certificate().find("features");
+  ASSERT_TRUE(features && features->array());
+  ASSERT_EQ(features->array()->size(), 1U);
+  EXPECT_EQ(*features->array()->front().string(), "control-v2");
+
+  for (const auto& list : {std::vector<std::string>(33, "f"), std::vector<std::string>{std::string(65, 'f')},
+                           std::vector<std::string>{""}}) {
+    auto greedy = newAgent();
+    greedy->options.features = list;
+    greedy->connect();
+    run();
+    EXPECT_NE(refusal(*greedy).find("features"), std::string::npos);
+  }
 }
 
 TEST_F(Sessions, MessagesFlowDuringAReissue) {

@@ -97,6 +97,7 @@ class ScriptedPlane final : public ControlPlane {
   std::optional<ChatRequest> chatRequest;
   ChatEvents chatEvents;
   int chatsCancelled = 0;
+  std::vector<std::string> cancelledIntents;
 
   const identity::VaultysId& self() const override { return self_; }
   void accept(std::unique_ptr<net::Connection>) override {}
@@ -112,8 +113,10 @@ class ScriptedPlane final : public ControlPlane {
     lastId = did.value;
     answer(std::move(reply), std::monostate{});
   }
-  void updateGrant(const Did& did, policy::Grant g, std::string reason, std::string, Reply<AgentView> reply) override {
-    grant = std::move(g);
+  void updateGrant(const Did& did, GrantChange change, std::string reason, std::string,
+                   Reply<AgentView> reply) override {
+    grant = policy::Grant{{"echo", "read"}, {100, {}, {}}, "p-1", {}};  // what the fixture's agent has
+    change.apply(*grant);
     lastReason = std::move(reason);
     answer(std::move(reply), *agent(did));
   }
@@ -137,10 +140,16 @@ class ScriptedPlane final : public ControlPlane {
     lastReason = std::move(reason);
     answer(std::move(reply), std::monostate{});
   }
-  void run(RunRequest request, Reply<RunResult> reply) override {
+  std::optional<IntentId> run(RunRequest request, Reply<RunResult> reply) override {
     asked = std::move(request);
-    answer(std::move(reply), runResult);
+    if (holdReplies) {
+      held_ = [reply, result = runResult] { reply(result); };
+    } else {
+      answer(std::move(reply), runResult);
+    }
+    return error ? std::nullopt : std::optional(IntentId("i-run"));
   }
+  void cancelIntent(const IntentId& id, std::string_view) override { cancelledIntents.push_back(id.value); }
   void send(RunRequest request, Reply<SentIntent> reply) override {
     asked = request;
     answer(std::move(reply), SentIntent{IntentId("i-1"), request.did});

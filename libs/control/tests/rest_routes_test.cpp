@@ -99,9 +99,35 @@ TEST_F(RestRoutes, PatchKeepsWhatIsAbsentAndClearsWhatIsNull) {
   EXPECT_EQ(send("PATCH", kAgentPath, body).status, 200);
   EXPECT_EQ(plane.grant->capabilities.size(), 2U);
   EXPECT_FALSE(plane.grant->policyId.has_value());
-  EXPECT_FALSE(plane.grant->limits.maxTokensPerDay.has_value());
+  EXPECT_EQ(plane.grant->limits.maxTokensPerDay, 100) << "one limit given leaves the others";
   EXPECT_EQ(plane.grant->limits.maxRequestsPerHour, 5);
   EXPECT_EQ(toIso8601(*plane.grant->policyExpiresAt), "2030-01-02T03:04:05.000Z");
+
+  EXPECT_EQ(send("PATCH", kAgentPath, R"({"resourceLimits":{"maxTokensPerDay":null}})").status, 200);
+  EXPECT_FALSE(plane.grant->limits.maxTokensPerDay.has_value());
+  EXPECT_EQ(send("PATCH", kAgentPath, R"({"resourceLimits":null})").status, 200);
+  EXPECT_EQ(plane.grant->limits, protocol::ResourceLimits{});
+}
+
+TEST_F(RestRoutes, AMemberIsNamedOnceInDetails) {
+  const Answer a = send("GET", "/api/agents?what=1&what=2");
+  EXPECT_EQ(a.status, 400);
+  EXPECT_EQ(a.body.find("\"what\":"), a.body.rfind("\"what\":"));
+}
+
+TEST_F(RestRoutes, ARunWhoseClientGoesIsCancelled) {
+  plane.holdReplies = true;
+  auto a = start(request("POST", kAgentPath + "/run", R"({"action":"echo"})"));
+  EXPECT_EQ(a->status, 0);
+  a->onGone();
+  EXPECT_EQ(plane.cancelledIntents, std::vector<std::string>{"i-run"});
+  plane.releaseHeld();
+  EXPECT_EQ(a->status, 200) << "a client that has only ended its sending side still reads";
+
+  auto last = start(request("POST", kAgentPath + "/run", R"({"action":"echo"})"));
+  api.reset();
+  last->onGone();
+  EXPECT_EQ(plane.cancelledIntents.size(), 1U) << "the control plane may be gone by now";
 }
 
 TEST_F(RestRoutes, PatchNamesEveryMistake) {

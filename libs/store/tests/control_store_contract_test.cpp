@@ -217,6 +217,21 @@ TEST_P(ControlStoreContract, EndsIntentsOnce) {
   EXPECT_EQ(row->finishedAt, fromUnixMillis(30));
 }
 
+TEST_P(ControlStoreContract, ALostIntentTakesALateAnswerOnce) {
+  VC_EXPECT_OK(write([&](ControlWriter& w) { return w.insertIntent(intent("i1")); }));
+  IntentRow end = intent("i1");
+  end.status = "lost";
+  VC_EXPECT_OK(write([&](ControlWriter& w) { return w.finishIntent(end); }));
+  end.status = "timeout";
+  VC_EXPECT_ERROR(Errc::Conflict, write([&](ControlWriter& w) { return w.finishIntent(end); }));
+  end.status = "success";
+  end.output = "1";
+  VC_EXPECT_OK(write([&](ControlWriter& w) { return w.finishIntent(end); }));
+  end.status = "failed";
+  VC_EXPECT_ERROR(Errc::Conflict, write([&](ControlWriter& w) { return w.finishIntent(end); }));
+  EXPECT_EQ(read([](ControlReader& r) { return r.intent(IntentId("i1")); })->output, "1");
+}
+
 TEST_P(ControlStoreContract, ListsIntentsNewestFirstWithTotals) {
   VC_EXPECT_OK(write([&](ControlWriter& w) -> Status {
     for (int i = 0; i < 10; ++i) {

@@ -82,6 +82,18 @@ struct Approval {
   std::string actor = "operator";
 };
 
+// What to change of a grant. Absent: stays as it is; an absent value inside: taken away.
+struct GrantChange {
+  std::optional<std::vector<std::string>> capabilities;
+  std::optional<std::optional<std::int64_t>> maxTokensPerDay, maxRequestsPerHour;
+  std::optional<std::vector<std::string>> allowedDomains;
+  std::optional<std::optional<std::string>> policyId;
+  std::optional<std::optional<WallTime>> policyExpiresAt;
+
+  static GrantChange toExactly(const policy::Grant& grant);
+  void apply(policy::Grant& grant) const;
+};
+
 struct ChatRequest {
   Did did;
   std::optional<ConversationId> conversationId;  // absent: a new one
@@ -131,8 +143,9 @@ class ControlPlane {
   virtual std::optional<AgentView> agent(const Did& did) const = 0;
   // Removes the agent and closes its connection; it may register anew. NotFound.
   virtual void deleteAgent(const Did& did, std::string actor, Reply<std::monostate> reply) = 0;
-  // New grant for a known agent: stored, then re-certified on its open connection. NotFound; InvalidArgument.
-  virtual void updateGrant(const Did& did, policy::Grant grant, std::string reason, std::string actor,
+  // Changes the grant of a known agent as it stands when the change is stored, so that two changes at once never undo
+  // each other. Before the reply its open connection is told; the new certificate follows. NotFound; InvalidArgument.
+  virtual void updateGrant(const Did& did, GrantChange change, std::string reason, std::string actor,
                            Reply<AgentView> reply) = 0;
 
   virtual void registrations(std::optional<std::string> status, store::Page page,
@@ -143,8 +156,12 @@ class ControlPlane {
   virtual void reject(const RegistrationId& id, std::string reason, std::string actor, Reply<std::monostate> reply) = 0;
 
   // Signs, stores, sends, waits for the agent's result. Errors: NotFound (unknown agent), Unavailable (not connected),
-  // DeadlineExceeded, Busy, InvalidArgument. A failed intent is a RunResult, not an error.
-  virtual void run(RunRequest request, Reply<RunResult> reply) = 0;
+  // DeadlineExceeded, Busy, InvalidArgument. A failed intent is a RunResult, not an error. Returns the intent's id, for
+  // cancelIntent(), when one was made.
+  virtual std::optional<IntentId> run(RunRequest request, Reply<RunResult> reply) = 0;
+  // Nobody waits for this intent any more: an agent that can be told to stop is told, and its answer ends the intent; one
+  // that has not been sent yet ends as failed. Ids that are not pending are ignored.
+  virtual void cancelIntent(const IntentId& id, std::string_view reason) = 0;
   // As run, but replies once the intent is stored and sent; the result is stored when it comes.
   virtual void send(RunRequest request, Reply<SentIntent> reply) = 0;
   // Sends to every connected agent that is granted `action`. An empty list when there is none.

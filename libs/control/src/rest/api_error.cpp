@@ -1,5 +1,7 @@
 #include "rest/api_error.hpp"
 
+#include <set>
+
 #include "base/json_writer.hpp"
 
 namespace vaultysclaw::control::rest {
@@ -28,7 +30,10 @@ net::HttpResponse errorResponse(const ApiError& error, WallTime now) {
   w.member("code", name(error.code));
   w.member("statusCode", status);
   w.key("details").beginObject();
-  for (const Problem& problem : error.details) w.member(problem.member, problem.reason);
+  std::set<std::string_view> told;  // the first of a member stands
+  for (const Problem& problem : error.details) {
+    if (told.insert(problem.member).second) w.member(problem.member, problem.reason);
+  }
   w.endObject();
   w.member("timestamp", toIso8601(now));
   w.endObject();

@@ -36,6 +36,8 @@ class Core : public std::enable_shared_from_this<Core> {
 
   Core(ControlPorts ports, ControlPlane& plane, RestOptions options, std::vector<Bytes> tokenHashes);
   void handle(std::shared_ptr<net::HttpExchange> exchange);
+  // The control plane may go from here on; answers under way keep this object.
+  void close() { closed_ = true; }
 
   // routes_system.cpp
   void health(Call call);
@@ -80,6 +82,7 @@ class Core : public std::enable_shared_from_this<Core> {
   RestOptions options_;
   Gatekeeper gatekeeper_;
   SteadyTime started_;
+  bool closed_ = false;
 };
 
 inline constexpr std::string_view kOperator = "operator";
@@ -87,6 +90,8 @@ inline constexpr std::size_t kMaxIdBytes = 128;
 
 // Members that several routes share.
 std::optional<protocol::ResourceLimits> readLimits(Body& body, std::string_view name);
+// As members of a change: absent ones stay, null takes a limit away, or all of them.
+void readLimitChanges(Body& body, std::string_view name, GrantChange& into);
 std::optional<std::vector<std::string>> readCapabilities(Body& body, std::string_view name);
 // `did`, or agentId and agentDid as the original's clients write it.
 Did readDid(Body& body);

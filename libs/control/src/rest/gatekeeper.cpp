@@ -42,13 +42,14 @@ ApiError unauthenticated(std::string text, std::string_view challenge) {
 
 Gatekeeper::Gatekeeper(Options options, Clock& clock, Logger& log)
     : options_(std::move(options)), clock_(clock), log_(log) {
-  for (std::string& host : options_.allowedHosts) host = lower(host);
+  for (std::string& host : options_.allowedHosts) host = lower(withoutPort(host));
 }
 
 std::optional<ApiError> Gatekeeper::checkHost(const net::HttpRequest& request) const {
   const auto header = request.header("host");
   if (!header || header->empty()) return ApiError{Errc::InvalidArgument, "the Host header is missing", 0, {}, {}};
   const std::string host = lower(withoutPort(*header));
+  if (host.empty()) return ApiError{Errc::InvalidArgument, "the Host header names no host", 0, {}, {}};
   if (host == "localhost" || isIpAddress(host)) return std::nullopt;
   const auto& allowed = options_.allowedHosts;
   if (std::find(allowed.begin(), allowed.end(), host) != allowed.end()) return std::nullopt;

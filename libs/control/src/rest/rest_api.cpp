@@ -165,16 +165,29 @@ std::optional<Did> Core::didOf(const Call& call) const {
   return std::nullopt;
 }
 
-std::optional<protocol::ResourceLimits> readLimits(Body& body, std::string_view name) {
+void readLimitChanges(Body& body, std::string_view name, GrantChange& into) {
+  if (body.isNull(name)) {
+    into.maxTokensPerDay.emplace();
+    into.maxRequestsPerHour.emplace();
+    into.allowedDomains.emplace();
+  }
   auto inner = body.object(name);
-  if (!inner) return std::nullopt;
+  if (!inner) return;
   constexpr std::int64_t kMost = 1'000'000'000'000'000;
-  protocol::ResourceLimits limits;
-  limits.maxTokensPerDay = inner->integer("maxTokensPerDay", 0, kMost);
-  limits.maxRequestsPerHour = inner->integer("maxRequestsPerHour", 0, kMost);
-  limits.allowedDomains = inner->textList("allowedDomains", 256, 253).value_or(std::vector<std::string>{});
+  if (inner->has("maxTokensPerDay")) into.maxTokensPerDay = inner->integer("maxTokensPerDay", 0, kMost);
+  if (inner->has("maxRequestsPerHour")) into.maxRequestsPerHour = inner->integer("maxRequestsPerHour", 0, kMost);
+  if (inner->has("allowedDomains")) {
+    into.allowedDomains = inner->textList("allowedDomains", 256, 253).value_or(std::vector<std::string>{});
+  }
   body.absorb(std::move(*inner));
-  return limits;
+}
+
+std::optional<protocol::ResourceLimits> readLimits(Body& body, std::string_view name) {
+  GrantChange change;
+  readLimitChanges(body, name, change);
+  policy::Grant grant;
+  change.apply(grant);
+  return grant.limits;
 }
 
 std::optional<std::vector<std::string>> readCapabilities(Body& body, std::string_view name) {
@@ -209,6 +222,9 @@ namespace {
 class RestApiImpl final : public RestApi {
  public:
   explicit RestApiImpl(std::shared_ptr<Core> core) : core_(std::move(core)) {}
+  ~RestApiImpl() override { core_->close(); }
+  RestApiImpl(const RestApiImpl&) = delete;
+  RestApiImpl& operator=(const RestApiImpl&) = delete;
   void handle(std::shared_ptr<net::HttpExchange> exchange) override { core_->handle(std::move(exchange)); }
 
  private:

@@ -79,28 +79,24 @@ void Core::patchAgent(Call call) {
   if (!did) return;
   auto body = this->body(call);
   if (!body) return;
-  const auto agent = plane_.agent(*did);
-  if (!agent) return fail(call, Error{Errc::NotFound, "no agent has the DID " + did->value});
-
-  policy::Grant grant{capabilitiesFrom(agent->row.capabilities), limitsFrom(agent->row.limits), agent->row.policyId,
-                      agent->row.policyExpiresAt};
+  if (!plane_.agent(*did)) return fail(call, Error{Errc::NotFound, "no agent has the DID " + did->value});
   // Absent leaves as it is; null takes away.
+  GrantChange change;
   const char* members[] = {"capabilities", "resourceLimits", "policyId", "policyExpiresAt"};
   if (std::none_of(std::begin(members), std::end(members), [&](const char* m) { return body->has(m); })) {
     body->problem("body", "changes nothing: give capabilities, resourceLimits, policyId or policyExpiresAt");
   }
   if (body->isNull("capabilities")) body->problem("capabilities", "must be a list: [] takes all of them away");
-  if (auto list = readCapabilities(*body, "capabilities")) grant.capabilities = std::move(*list);
-  if (body->isNull("resourceLimits")) grant.limits = {};
-  if (auto limits = readLimits(*body, "resourceLimits")) grant.limits = std::move(*limits);
-  if (body->isNull("policyId")) grant.policyId.reset();
-  if (auto id = body->text("policyId", kMaxIdBytes)) grant.policyId = std::move(*id);
-  if (body->isNull("policyExpiresAt")) grant.policyExpiresAt.reset();
-  if (auto at = body->time("policyExpiresAt")) grant.policyExpiresAt = *at;
+  change.capabilities = readCapabilities(*body, "capabilities");
+  readLimitChanges(*body, "resourceLimits", change);
+  if (body->isNull("policyId")) change.policyId.emplace();
+  if (auto id = body->text("policyId", kMaxIdBytes)) change.policyId.emplace(std::move(*id));
+  if (body->isNull("policyExpiresAt")) change.policyExpiresAt.emplace();
+  if (auto at = body->time("policyExpiresAt")) change.policyExpiresAt.emplace(*at);
   std::string reason = body->text("reason", 512).value_or("changed by the operator");
   if (auto bad = body->finish()) return fail(call, *bad);
 
-  plane_.updateGrant(*did, std::move(grant), std::move(reason), std::string(kOperator),
+  plane_.updateGrant(*did, std::move(change), std::move(reason), std::string(kOperator),
                      [self = shared_from_this(), call](Result<AgentView> reply) {
                        if (!reply) return self->fail(call, reply.error());
                        JsonWriter w;
@@ -119,7 +115,7 @@ void Core::runOnAgent(Call call) {
   readWork(*body, request);
   if (auto bad = body->finish()) return fail(call, *bad);
 
-  plane_.run(std::move(request), [self = shared_from_this(), call](Result<RunResult> reply) {
+  const auto id = plane_.run(std::move(request), [self = shared_from_this(), call](Result<RunResult> reply) {
     if (!reply) return self->fail(call, reply.error());
     JsonWriter w;
     w.beginObject();
@@ -141,6 +137,10 @@ void Core::runOnAgent(Call call) {
     }
     w.endObject();
     self->respondJson(call, w);
+  });
+  if (!id) return;
+  call.exchange->onClientGone([weak = weak_from_this(), id = *id] {
+    if (const auto self = weak.lock(); self && !self->closed_) self->plane_.cancelIntent(id, "the client has gone");
   });
 }
 

@@ -104,6 +104,7 @@ class TestAgent {
   struct Options {
     std::string name = "test-agent";
     std::vector<std::string> capabilities = {"echo"};
+    std::vector<std::string> features = {};  // version 1 only
     identity::IdVersion version = identity::IdVersion::V1;
     bool answerChallenges = true;
     bool completeHandshakes = true;  // no: stops after STEP1
@@ -201,8 +202,11 @@ class TestAgent {
       identity::Initiator::Config config;
       msgpack::Array capabilities;
       for (const auto& c : options.capabilities) capabilities.emplace_back(c);
-      config.metadata = {
-          {"name", options.name}, {"capabilities", std::move(capabilities)}, {"features", msgpack::Array{}}};
+      msgpack::Array features;
+      for (const auto& f : options.features) features.emplace_back(f);
+      config.metadata = {{"name", options.name},
+                         {"capabilities", std::move(capabilities)},
+                         {"features", std::move(features)}};
       v1_.emplace(self_, std::move(config), entropy_, clock_.now());
       init = v1_->init();
     }

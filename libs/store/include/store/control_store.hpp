@@ -126,8 +126,9 @@ class ControlWriter : public ControlReader {
   virtual Status touchAgent(const Did& did, WallTime seen) = 0;    // NotFound when absent
   virtual Status putRegistration(const RegistrationRow& row) = 0;  // inserts or replaces
   virtual Status insertIntent(const IntentRow& row) = 0;           // Conflict when the id exists
-  // Ends a pending intent: takes status, output, error, code and times from `row`, the rest stays. Conflict when it is
-  // not pending (the first answer counts), NotFound when unknown, InvalidArgument when `row` is pending itself.
+  // Ends a pending intent: takes status, output, error, code and times from `row`, the rest stays. A lost one, whose
+  // answer the agent had kept, may still become success or failed. Conflict when it has ended otherwise (the first answer
+  // counts), NotFound when unknown, InvalidArgument when `row` is pending itself.
   virtual Status finishIntent(const IntentRow& row) = 0;
   virtual Status appendAudit(const AuditRow& row) = 0;     // Conflict unless seq is the next one
   virtual Status putApiToken(const ApiTokenRow& row) = 0;  // inserts or replaces; Conflict when another has the hash
