@@ -258,7 +258,7 @@ ToolApprovalResponse BaseAgentRuntime::requestToolApproval(CallContext& call, st
 std::string BaseAgentRuntime::sendToolApprovalRequest(std::string_view toolName, const Json& args,
                                                       std::optional<std::string> conversationId) {
   const auto core = handle_->theCore();
-  return core ? core->openApproval(toolName, args, std::move(conversationId), nullptr) : "";
+  return core ? core->openApproval(toolName, args, std::move(conversationId), std::nullopt, nullptr) : "";
 }
 
 bool BaseAgentRuntime::reportToolExecution(const ToolExecutionReport& report) {

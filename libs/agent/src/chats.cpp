@@ -10,6 +10,20 @@ namespace {
 // Above this, chunks wait in the core, so that heartbeats and results are not behind megabytes of chat.
 constexpr std::size_t kBusyConnectionBytes = std::size_t{4} << 20;
 
+// All chats together: what a control plane that reads too slowly can make us keep.
+constexpr std::size_t kMaxHeldBytes = std::size_t{16} << 20;
+// What a held entry takes besides its text, roughly.
+constexpr std::size_t kHeldOverhead = 512;
+constexpr std::size_t kMaxChunkBytes = std::size_t{1} << 20;
+constexpr std::size_t kMaxErrorBytes = std::size_t{64} << 10;
+
+// The longest beginning of `text` that has at most `limit` bytes and ends with a whole character. `text` is UTF-8.
+std::string_view beginning(std::string_view text, std::size_t limit) {
+  if (text.size() <= limit) return text;
+  const std::string_view cut = text.substr(0, limit);
+  return cut.substr(0, cut.size() - incompleteUtf8Tail(cut));
+}
+
 // Text whose every byte is UTF-8: others become U+FFFD.
 std::string repaired(std::string text) {
   if (isValidUtf8(text)) return text;
@@ -98,8 +112,7 @@ void AgentCore::chatChunk(std::shared_ptr<ChatStream> stream, std::string chunk,
       stream->sent(bytes);
     };
     if (self->phase_ != Phase::Authenticated) return stream->sent(bytes);
-    self->heldChats_.push_back(std::move(write));
-    self->flushChats();
+    self->holdChat(std::move(write), bytes);
   });
 }
 
@@ -115,16 +128,24 @@ void AgentCore::chatEnd(std::shared_ptr<Call> call, std::optional<std::string> e
       response.done = true;
       if (self->phase_ == Phase::Authenticated) self->send(std::move(response));
     };
-    self->heldChats_.push_back(std::move(write));
-    self->flushChats();
+    self->holdChat(std::move(write), error ? error->size() : 0);
   });
+}
+
+void AgentCore::holdChat(Task write, std::size_t bytes) {
+  heldChats_.push_back({std::move(write), bytes + kHeldOverhead});
+  heldChatBytes_ += bytes + kHeldOverhead;
+  flushChats();
+  if (heldChatBytes_ > kMaxHeldBytes)
+    dropConnection("The control plane reads too slowly: 16 MiB of chat answers wait for it");
 }
 
 void AgentCore::flushChats() {
   while (!heldChats_.empty() && (!connection_ || connection_->queuedBytes() < kBusyConnectionBytes)) {
-    const Task write = std::move(heldChats_.front());
+    const HeldChat held = std::move(heldChats_.front());
     heldChats_.pop_front();
-    write();
+    heldChatBytes_ -= held.bytes;
+    held.write();
   }
   if (heldChats_.empty()) continueStop();
 }
@@ -145,8 +166,12 @@ bool ChatStream::send(std::string_view text, bool thinking) {
   if (closed_ || !core || !core->connected() || call_->answered || call_->stopped()) return false;
   std::string chunk = takeComplete(thinking ? heldThinking_ : heldText_, text);
   if (chunk.empty()) return true;
-  if (!waitForRoom()) return false;
-  post(std::move(chunk), thinking);
+  for (std::string_view rest = chunk; !rest.empty();) {
+    if (!waitForRoom()) return false;
+    const std::string_view piece = beginning(rest, kMaxChunkBytes);
+    post(std::string(piece), thinking);
+    rest.remove_prefix(piece.size());
+  }
   return true;
 }
 
@@ -194,7 +219,8 @@ void ChatStream::fail(std::string_view errorCode, std::string_view text, Errc co
   if (std::exchange(closed_, true)) return;
   flushHeld();
   if (const auto core = call_->core.lock())
-    core->chatEnd(call_, repaired(std::string(text)), std::string(errorCode), code);
+    core->chatEnd(call_, std::string(beginning(repaired(std::string(text)), kMaxErrorBytes)), printable(errorCode),
+                  code);
 }
 
 }  // namespace vaultysclaw::detail

@@ -6,6 +6,7 @@
 
 #include "base/ids.hpp"
 #include "base/log.hpp"
+#include "base/ports.hpp"
 #include "net/io_loop.hpp"
 #include "protocol/codec.hpp"
 #include "vaultysclaw/error.hpp"
@@ -55,6 +56,13 @@ Result<Url> parseUrl(std::string_view option, std::string_view text, std::string
   return url;
 }
 
+// Bounds under which no sum of a time and a duration can overflow.
+Status checkDuration(std::string_view option, milliseconds value) {
+  constexpr milliseconds kLongest = std::chrono::hours(24 * 365);
+  if (value >= milliseconds(1) && value <= kLongest) return {};
+  return Error{Errc::InvalidArgument, std::string(option) + " must be from 1 ms to 365 days"};
+}
+
 bool isLoopbackHost(std::string_view host) {
   if (host == "localhost") return true;
   if (host.size() > 2 && host.front() == '[') host = host.substr(1, host.size() - 2);
@@ -81,20 +89,37 @@ Status checkConfig(const AgentRuntimeConfig& config) {
     return Error{Errc::InvalidArgument, "vaultysIdPath is empty: name the file that keeps this agent's identity"};
   if (Status capabilities = protocol::checkCapabilities(config.requestedCapabilities); !capabilities)
     return Error{Errc::InvalidArgument, "requestedCapabilities: " + capabilities.error().message};
-  if (!config.peerjsControlPlaneId.empty())
-    return Error{
-        Errc::Unsupported,
-        "peerjsControlPlaneId is set, but WebRTC is not available yet in this version: leave it empty and give "
-        "controlPlaneWsUrl"};
+  const std::pair<const char*, const std::string*> peerjs[] = {{"peerjsControlPlaneId", &config.peerjsControlPlaneId},
+                                                               {"peerjsServerUrl", &config.peerjsServerUrl},
+                                                               {"peerjsServer", &config.peerjsServer}};
+  for (const auto& [option, value] : peerjs) {
+    if (value->empty()) continue;
+    return Error{Errc::Unsupported,
+                 std::string(option) +
+                     " is set, but WebRTC is not available yet in this version: leave it empty and give "
+                     "controlPlaneWsUrl"};
+  }
   if (!config.controlPlaneDid.empty() && !isValidDid(config.controlPlaneDid))
     return Error{Errc::InvalidArgument, "controlPlaneDid is '" + printable(config.controlPlaneDid) +
                                             "': it must be did:vaultys: and 40 lower-case hex digits"};
   if (config.handlerThreads == 0 || config.handlerThreads > 1024)
     return Error{Errc::InvalidArgument, "handlerThreads must be from 1 to 1024"};
-  if (config.maxQueuedCalls == 0) return Error{Errc::InvalidArgument, "maxQueuedCalls must be at least 1"};
-  if (config.defaultDeadline.count() <= 0 || config.knowledgeDeadline.count() <= 0 || config.stopGrace.count() <= 0 ||
-      config.heartbeatInterval.count() <= 0 || config.backoff.initial.count() <= 0)
-    return Error{Errc::InvalidArgument, "deadlines and intervals must be longer than zero"};
+  if (config.maxQueuedCalls == 0 || config.maxQueuedCalls > 65536)
+    return Error{Errc::InvalidArgument, "maxQueuedCalls must be from 1 to 65536"};
+  VC_TRY(checkDuration("defaultDeadline", config.defaultDeadline));
+  VC_TRY(checkDuration("knowledgeDeadline", config.knowledgeDeadline));
+  VC_TRY(checkDuration("stopGrace", config.stopGrace));
+  VC_TRY(checkDuration("heartbeatInterval", config.heartbeatInterval));
+  VC_TRY(checkDuration("backoff.initial", config.backoff.initial));
+  VC_TRY(checkDuration("backoff.maximum", config.backoff.maximum));
+  if (config.backoff.maximum < config.backoff.initial)
+    return Error{Errc::InvalidArgument, "backoff.maximum must not be shorter than backoff.initial"};
+  if (!(config.backoff.jitter >= 0.0 && config.backoff.jitter <= 1.0))
+    return Error{Errc::InvalidArgument, "backoff.jitter must be from 0 to 1"};
+  if (config.controlPlaneUrl.empty())
+    return Error{Errc::InvalidArgument,
+                 "controlPlaneUrl is empty: give the URL of the control plane, for example http://localhost:3000"};
+  VC_TRY(parseUrl("controlPlaneUrl", config.controlPlaneUrl, "http", "https"));
   VC_TRY_ASSIGN(const std::string wsUrl, deriveWebSocketUrl(config));
   VC_TRY_ASSIGN(const Url url, parseUrl("controlPlaneWsUrl", wsUrl, "ws", "wss"));
   if (url.scheme == "ws" && !isLoopbackHost(url.host) && !config.allowPlaintext)

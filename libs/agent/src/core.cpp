@@ -4,15 +4,13 @@
 
 #include "base/log.hpp"
 #include "convert.hpp"
+#include "handler_scope.hpp"
 
 namespace vaultysclaw::detail {
 namespace {
 
 constexpr Duration kHandshakeTimeout = seconds(60);
-constexpr std::size_t kMaxUnsent = 1000;
 constexpr int kMaxBadMessages = 100;
-
-thread_local const AgentCore* handlerOf = nullptr;
 
 template <class... F>
 struct Overloaded : F... {
@@ -20,18 +18,6 @@ struct Overloaded : F... {
 };
 template <class... F>
 Overloaded(F...) -> Overloaded<F...>;
-
-// Marks the current thread as one of the core's handlers for a scope; used by every job.
-class HandlerScope {
- public:
-  explicit HandlerScope(const AgentCore* core) : before_(std::exchange(handlerOf, core)) {}
-  ~HandlerScope() { handlerOf = before_; }
-  HandlerScope(const HandlerScope&) = delete;
-  HandlerScope& operator=(const HandlerScope&) = delete;
-
- private:
-  const AgentCore* before_;
-};
 
 net::BackoffOptions backoffOptions(const ReconnectBackoff& b) {
   return {b.initial, b.maximum, b.jitter};
@@ -55,10 +41,6 @@ AgentCore::AgentCore(CoreSetup setup, BaseAgentRuntime& agent, RuntimePorts& por
 }
 
 AgentCore::~AgentCore() = default;
-
-bool AgentCore::onHandlerThread(const AgentCore* core) {
-  return core != nullptr && handlerOf == core;
-}
 
 void AgentCore::begin() {
   ports_.loop().post([self = shared_from_this()] {
@@ -87,15 +69,20 @@ void AgentCore::dial() {
 void AgentCore::onDialed(Result<std::unique_ptr<net::Connection>> connection) {
   if (stopping_) return;
   if (!connection) return scheduleDial("The control plane cannot be reached: " + connection.error().message);
+  // The URL may name this machine, and yet lead elsewhere: through a proxy, or because the name resolves that way.
+  if ((*connection)->peer().protection == net::Protection::None && !setup_.config.allowPlaintext)
+    return scheduleDial(
+        "The connection to " + setup_.wsUrl + " is not encrypted and ends on another machine (" +
+        printable((*connection)->peer().address) +
+        "): everyone on the path could read and change everything. Use wss://, let no proxy be used for "
+        "it, or set allowPlaintext for a network you trust");
   connection_ = std::move(connection).value();
   const std::uint64_t number = ++connectionNumber_;
   phase_ = Phase::AwaitChallenge;
   badMessages_ = earlyHandshakes_ = 0;
   serverClock_.reset();
   shared_.with([&](Shared& s) { s.transport = connection_->peer().transport; });
-  handshakeTimer_ = ports_.loop().after(kHandshakeTimeout, [weak = weak_from_this()] {
-    if (auto self = weak.lock()) self->dropConnection("The handshake was not complete after 60 s" + self->clockHint());
-  });
+  armHandshakeTimer(kHandshakeTimeout, "The handshake was not complete after 60 s");
   const auto current = [weak = weak_from_this(), number]() -> std::shared_ptr<AgentCore> {
     auto self = weak.lock();
     return self && self->connectionNumber_ == number && self->connection_ ? self : nullptr;
@@ -118,6 +105,12 @@ void AgentCore::onDialed(Result<std::unique_ptr<net::Connection>> connection) {
   connection_->start(std::move(callbacks));
 }
 
+void AgentCore::armHandshakeTimer(Duration limit, std::string why) {
+  handshakeTimer_ = ports_.loop().after(limit, [weak = weak_from_this(), why = std::move(why)] {
+    if (auto self = weak.lock()) self->dropConnection(why + self->clockHint());
+  });
+}
+
 void AgentCore::dropConnection(std::string why) {
   linkUp_ = false;
   connection_.reset();
@@ -127,17 +120,22 @@ void AgentCore::dropConnection(std::string why) {
   initiator_.reset();
   candidate_.reset();
   candidatePeer_.reset();
+  candidateText_.clear();
+  foreignPeer_.reset();
   sessionId_.clear();
   expectedClose_.reset();
   heldChats_.clear();
+  heldChatBytes_ = 0;
   shared_.with([](Shared& s) { s.transport.clear(); });
   for (auto& [number, running] : calls_) {
     // Nobody listens to a chat any more; an intent's result is kept for the next connection.
-    if (running.call->kind == CallKind::Chat && !stopping_) stopCall(running.call, StopReason::CallerCancelled);
+    if (running.call->kind != CallKind::Chat) continue;
+    running.call->answered = true;
+    if (!stopping_) stopCall(running.call, StopReason::CallerCancelled);
   }
   if (stopping_) {
     phase_ = Phase::Idle;
-    return stopped();
+    return continueStop();
   }
   scheduleDial(why);
 }
@@ -181,7 +179,9 @@ void AgentCore::dispatch(protocol::Message& message) {
                  [&](const ErrorMessage& m) {
                    const std::string text = printable(m.error, 500);
                    log(LogSeverity::Error, "Error from control plane: " + text);
-                   callHook("onError", [text](BaseAgentRuntime& agent) { agent.onError(text); });
+                   // Anyone may say this before it has proved who it is; a log line is all it gets.
+                   if (phase_ == Phase::Authenticated)
+                     callHook("onError", [text](BaseAgentRuntime& agent) { agent.onError(text); });
                    return true;
                  },
                  [](const auto&) { return false; }},
@@ -217,19 +217,36 @@ void AgentCore::dispatch(protocol::Message& message) {
       message.payload);
 }
 
-bool AgentCore::send(protocol::Payload payload, std::string messageId) {
+std::string AgentCore::compose(protocol::Payload payload) {
   protocol::Message message;
-  message.messageId = messageId.empty() ? newId() : std::move(messageId);
+  message.messageId = newId();
   const bool named =
       !std::holds_alternative<protocol::Register>(payload) && !std::holds_alternative<protocol::AuthChallenge>(payload);
   if (named) message.agentId = did().value;
   message.timestamp = toIso8601(ports_.clock().now());
   message.payload = std::move(payload);
-  return sendText(protocol::encode(message));
+  return protocol::encode(message);
+}
+
+// Read back, so that it is judged by the rules of whoever receives it.
+Result<std::string> AgentCore::composeChecked(protocol::Payload payload) {
+  const std::string type(protocol::typeName(payload));
+  std::string text = compose(std::move(payload));
+  if (auto valid = protocol::decode(text); !valid)
+    return Error{valid.error().code, "this " + type + " cannot be sent: " + valid.error().message};
+  return text;
+}
+
+bool AgentCore::send(protocol::Payload payload) {
+  return sendText(compose(std::move(payload)));
 }
 
 bool AgentCore::sendText(std::string text) {
   if (!connection_) return false;
+  if (text.size() > protocol::kMaxMessageBytes) {
+    log(LogSeverity::Error, "A message of " + std::to_string(text.size()) + " bytes is not sent: 16 MiB is the limit");
+    return false;
+  }
   switch (connection_->send(net::FrameKind::Text, std::move(text))) {
     case net::SendResult::Ok:
       return true;
@@ -249,37 +266,27 @@ bool AgentCore::sendText(std::string text) {
 
 bool AgentCore::sendSoon(protocol::Payload payload) {
   if (!linkUp_) return false;
-  ports_.loop().post([self = shared_from_this(), payload = std::move(payload)]() mutable {
-    if (self->phase_ == Phase::Authenticated) self->send(std::move(payload));
+  auto text = composeChecked(std::move(payload));
+  if (!text) {
+    log(LogSeverity::Error, text.error().message);
+    return false;
+  }
+  ports_.loop().post([self = shared_from_this(), text = std::move(text).value()]() mutable {
+    if (self->phase_ == Phase::Authenticated) self->sendText(std::move(text));
   });
   return true;
-}
-
-void AgentCore::sendResult(const std::string& text) {
-  auto decoded = protocol::decode(text);
-  const auto* result = decoded ? std::get_if<protocol::IntentResult>(&decoded->payload) : nullptr;
-  if (result == nullptr) return log(LogSeverity::Error, "A stored result cannot be read and is not sent");
-  if (phase_ != Phase::Authenticated || !sendText(text)) {
-    if (unsent_.size() >= kMaxUnsent) {
-      log(LogSeverity::Error,
-          "Too many results wait for a connection: the oldest is only sent when it is asked for again");
-      unsent_.pop_front();
-    }
-    unsent_.push_back(text);
-    return;
-  }
-  send(protocol::IntentAck{result->intentId.value, result->status == protocol::ResultStatus::Success, result->error});
 }
 
 // ---- hooks on lanes
 // --------------------------------------------------------------------------------------------------
 
-void AgentCore::callHook(const char* name, std::function<void(BaseAgentRuntime&)> hook) {
-  if (stopping_) return;
+bool AgentCore::callHook(const char* name, std::function<void(BaseAgentRuntime&)> hook) {
+  if (stopping_) return false;
   const bool queued = lanes_->submit(
       JobKind::Hook, [self = shared_from_this(), name, hook = std::move(hook)] { self->guardHook(name, hook); });
   if (!queued)
     log(LogSeverity::Error, std::string(name) + " is not called: too many hooks wait for the handler thread");
+  return queued;
 }
 
 void AgentCore::guardHook(const char* name, const std::function<void(BaseAgentRuntime&)>& hook) {
@@ -291,138 +298,6 @@ void AgentCore::guardHook(const char* name, const std::function<void(BaseAgentRu
   } catch (...) {
     log(LogSeverity::Error, std::string(name) + " threw something that is no std::exception");
   }
-}
-
-Outcome AgentCore::runHandler(const std::shared_ptr<Call>& call, std::optional<std::string_view> action,
-                              const std::function<std::string(CallContext&)>& handler) {
-  const HandlerScope scope(this);
-  const auto stoppedOutcome = [&](std::string text) {
-    switch (call->reason.load()) {
-      case StopReason::CallerCancelled:
-        return Outcome{false, {}, "cancelled by the caller", Errc::Cancelled};
-      case StopReason::Deadline:
-        return Outcome{false, {}, "the deadline has passed", Errc::DeadlineExceeded};
-      case StopReason::Shutdown:
-        return Outcome{false, {}, "the agent is stopping", Errc::Interrupted};
-      case StopReason::None:
-        break;
-    }
-    return Outcome{false, {}, std::move(text), Errc::Failed};
-  };
-  if (call->stopped()) return stoppedOutcome("");
-  try {
-    if (Status allowed = admit(*call, action); !allowed)
-      return {false, {}, allowed.error().message, allowed.error().code};
-    CallContext context(call);
-    Outcome outcome{true, handler(context), {}, Errc::Failed};
-    // The caller has said that it wants no answer; the protocol promises it the code.
-    if (call->reason.load() == StopReason::CallerCancelled) return stoppedOutcome("");
-    return outcome;
-  } catch (const std::exception& e) {
-    const std::string text = printable(e.what(), 4096);
-    return stoppedOutcome(text.empty() ? "the handler failed without a message" : text);
-  } catch (...) {
-    return stoppedOutcome("the handler threw something that is no std::exception");
-  }
-}
-
-Status AgentCore::admit(const Call& call, std::optional<std::string_view> action) {
-  policy::Request request;
-  request.action = action;
-  if (call.userDid) request.userDid = Did(*call.userDid);
-  const TokenUsage budget = agent_.getDailyTokenUsageForBudget();
-  const TokenUsage ours = usage_.today();
-  const auto [grant, delegations] = shared_.with([&](Shared& s) {
-    s.budgetToday = budget == ours ? std::nullopt : std::optional(budget);
-    return std::pair(s.grant, s.delegations);
-  });
-  return usage_.admit(request, grant, delegations, budget);
-}
-
-// ---- stopping
-// --------------------------------------------------------------------------------------------------------
-
-void AgentCore::requestStop(std::string reason) {
-  ports_.loop().post([self = shared_from_this(), reason = std::move(reason)] { self->halt(reason); });
-}
-
-void AgentCore::halt(std::string reason) {
-  if (stopping_) return;
-  stopping_ = true;
-  stopReason_ = std::move(reason);
-  linkUp_ = false;
-  if (!stopReason_.empty()) log(LogSeverity::Error, stopReason_);
-  dialing_.reset();
-  reconnectTimer_.reset();
-  heartbeatTimer_.reset();
-  for (auto& [number, running] : calls_) stopCall(running.call, StopReason::Shutdown);
-  for (auto& [id, wait] : approvals_) {
-    if (!wait) continue;
-    std::lock_guard lock(wait->mutex);
-    if (!wait->response) wait->response = ToolApprovalResponse{id, false, "the agent is stopping"};
-    wait->changed.notify_all();
-  }
-  approvals_.clear();
-  continueStop();
-}
-
-// Each thing that stopping waits for calls this when it is over.
-void AgentCore::continueStop() {
-  if (!stopping_) return;
-  {
-    std::lock_guard lock(stopMutex_);
-    runningNames_.clear();
-    for (const auto& [number, running] : calls_)
-      runningNames_.push_back(running.call->action + " (" + running.call->id + ")");
-  }
-  if (!calls_.empty() || stateOps_ > 0 || !heldChats_.empty()) return;
-  if (phase_ == Phase::Idle || phase_ == Phase::Dialing || !connection_) return stopped();
-  if (!expectedClose_) {
-    expectedClose_ = "the agent stops";
-    connection_->close(net::close_code::kNormal, "agent stops");
-  }
-}
-
-void AgentCore::stopped() {
-  linkUp_ = false;
-  connection_.reset();
-  ++connectionNumber_;
-  handshakeTimer_.reset();
-  heartbeatTimer_.reset();
-  initiator_.reset();
-  phase_ = Phase::Idle;
-  journal_->setStatus(AgentStatus::Stopped, stopReason_);
-  {
-    std::lock_guard lock(stopMutex_);
-    loopDone_ = true;
-  }
-  stopChanged_.notify_all();
-}
-
-void AgentCore::finishStop() {
-  SteadyTime nextReport = ports_.clock().steady() + setup_.config.stopGrace;
-  std::unique_lock lock(stopMutex_);
-  while (!loopDone_) {
-    if (ports_.clock().steady() >= nextReport) {
-      std::string names;
-      for (const auto& running : runningNames_) names += (names.empty() ? "" : ", ") + running;
-      nextReport += setup_.config.stopGrace;
-      lock.unlock();
-      log(LogSeverity::Warn, "Stopping waits for " + (names.empty() ? std::string("the connection to close") : names));
-      lock.lock();
-      continue;
-    }
-    lock.unlock();
-    const bool pumped = ports_.pump();
-    lock.lock();
-    if (!pumped) stopChanged_.wait_until(lock, nextReport, [this] { return loopDone_; });
-  }
-  lock.unlock();
-  lanes_->close();
-  // The identity may be used again at once, by another agent object; a task that still holds this core must not hold
-  // the file as well.
-  usage_.close();
-  setup_.state.reset();
 }
 
 void AgentCore::setActiveLlm(std::string provider, std::string model) {

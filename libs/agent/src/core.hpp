@@ -1,8 +1,8 @@
 // The agent's heart: connection, handshake, grants, calls. Internal.
 //
 // Everything is confined to the I/O loop unless it says otherwise. Handlers run on lanes and post their outcomes back;
-// blocking disk work runs on the state worker and posts its results back. core.cpp: life and messages; handshake.cpp;
-// intents.cpp; chats.cpp; tasks.cpp; hooks.cpp; senders.cpp; heartbeat.cpp.
+// blocking disk work runs on the state worker and posts its results back. core.cpp: connection and messages;
+// stopping.cpp; handshake.cpp; calls.cpp; intents.cpp; chats.cpp; tasks.cpp; hooks.cpp; approvals.cpp; heartbeat.cpp.
 #pragma once
 
 #include <deque>
@@ -18,6 +18,7 @@
 #include "base/guarded.hpp"
 #include "call.hpp"
 #include "identity/challenger.hpp"
+#include "identity/tokens.hpp"
 #include "identity/vaultys_id.hpp"
 #include "journal.hpp"
 #include "net/backoff.hpp"
@@ -30,6 +31,20 @@
 namespace vaultysclaw::detail {
 
 struct ApprovalWait;
+
+// The answer to an intent, as it is sent and as it is stored.
+struct ReadyResult {
+  std::string text;  // the encoded message
+  std::string intentId;
+  bool success = false;
+  std::optional<std::string> error;
+};
+
+// What the state knows of an intent that has just come. Neither: it is new, and accepted now unless it was refused.
+struct IntentLookup {
+  std::optional<store::SeenIntent> seen;
+  std::optional<ReadyResult> result;  // of a finished one
+};
 
 // What start() has loaded.
 struct CoreSetup {
@@ -67,10 +82,11 @@ class AgentCore : public std::enable_shared_from_this<AgentCore> {
   Journal& journal() { return *journal_; }
   bool connected() const { return linkUp_.load(); }
   void setActiveLlm(std::string provider, std::string model);
+  // `life`: until it expires; an hour if absent. Empty when not connected. Throws AgentError.
   std::string openApproval(std::string_view toolName, const Json& args, std::optional<std::string> conversationId,
-                           std::shared_ptr<ApprovalWait> wait);
+                           std::optional<milliseconds> life, std::shared_ptr<ApprovalWait> wait);
   ToolApprovalResponse awaitApproval(const std::shared_ptr<Call>& call, std::string_view toolName, const Json& args);
-  // False when not connected. The payload is sent on the loop's next turn.
+  // False when not connected, and, with a log line, for what is no valid message. Sent on the loop's next turn.
   bool sendSoon(protocol::Payload payload);
   void chatChunk(std::shared_ptr<ChatStream> stream, std::string chunk, bool thinking);
   void chatEnd(std::shared_ptr<Call> call, std::optional<std::string> error, std::string errorCode, Errc code);
@@ -102,6 +118,15 @@ class AgentCore : public std::enable_shared_from_this<AgentCore> {
     Timer deadline;
     std::shared_ptr<ChatStream> stream;
   };
+  struct HeldChat {
+    Task write;
+    std::size_t bytes = 0;
+  };
+  struct Approval {
+    std::shared_ptr<ApprovalWait> wait;  // null: the answer goes to onToolApprovalResponse
+    std::string argsHash;
+    Timer expiry;
+  };
 
   // core.cpp
   void dial();
@@ -113,7 +138,11 @@ class AgentCore : public std::enable_shared_from_this<AgentCore> {
   void halt(std::string reason);
   void continueStop();
   void stopped();
-  bool send(protocol::Payload payload, std::string messageId = {});
+  void armHandshakeTimer(Duration limit, std::string why);
+  std::string compose(protocol::Payload payload);
+  // As compose, for what user code made: an error when it would be no valid message.
+  Result<std::string> composeChecked(protocol::Payload payload);
+  bool send(protocol::Payload payload);
   bool sendText(std::string text);
   std::string newId() { return newUuid(ports_.clock(), ports_.entropy()); }
   void log(LogSeverity level, std::string message, Json data = nullptr) {
@@ -123,7 +152,8 @@ class AgentCore : public std::enable_shared_from_this<AgentCore> {
   template <class R>
   void onState(std::function<R(store::AgentState&)> work, std::function<void(R)> then);
   // Runs `hook` on a lane as a hook; what it throws is logged.
-  void callHook(const char* name, std::function<void(BaseAgentRuntime&)> hook);
+  // False when it is not going to run.
+  bool callHook(const char* name, std::function<void(BaseAgentRuntime&)> hook);
   void guardHook(const char* name, const std::function<void(BaseAgentRuntime&)>& hook);
 
   // handshake.cpp
@@ -143,14 +173,17 @@ class AgentCore : public std::enable_shared_from_this<AgentCore> {
 
   // intents.cpp
   void onIntent(const protocol::Message& message, protocol::Intent& intent);
-  Status checkIntent(const protocol::Message& message, const protocol::Intent& intent);
-  void onAccepted(std::shared_ptr<Call> call, protocol::RawJson params, const std::string& fingerprint,
-                  Result<std::optional<store::SeenIntent>> seen);
+  // Whether it is the control plane's and meant for this agent.
+  Result<identity::IntentToken> checkIntent(const protocol::Message& message, const protocol::Intent& intent);
+  // Whether it may be accepted, if it is new.
+  Status admitIntent(const identity::IntentToken& token, const protocol::Intent& intent) const;
+  void onLookup(std::shared_ptr<Call> call, protocol::RawJson params, const std::string& fingerprint,
+                const Status& admitted, Result<IntentLookup> found);
   void refuseIntent(const std::string& intentId, const Error& error);
   void runIntent(const std::shared_ptr<Call>& call, const protocol::RawJson& params);
   void finishIntent(const std::shared_ptr<Call>& call, const Outcome& outcome);
-  void recordIntent(const std::string& intentId, protocol::IntentResult result);
-  void sendResult(const std::string& text);
+  void recordIntent(protocol::IntentResult result);
+  void sendResult(ReadyResult result);
   void sendInterrupted();
   std::shared_ptr<Call> newCall(CallKind kind, std::string id, std::string action,
                                 std::optional<std::int64_t> timeoutMs);
@@ -170,6 +203,7 @@ class AgentCore : public std::enable_shared_from_this<AgentCore> {
   void runChat(const std::shared_ptr<Call>& call, const std::shared_ptr<ChatStream>& stream,
                const std::vector<protocol::ChatMessageEntry>& messages);
   void sendChatError(const std::string& conversationId, const std::string& error, std::string errorCode, Errc code);
+  void holdChat(Task write, std::size_t bytes);
   void flushChats();
 
   // tasks.cpp
@@ -184,13 +218,19 @@ class AgentCore : public std::enable_shared_from_this<AgentCore> {
   void onPeerCatalog(const protocol::AgentPeerCatalog& catalog);
   void onLlmConfig(const protocol::LlmConfigUpdate& update);
   void onSkills(const protocol::SkillsConfig& skills);
-  void onApprovalResponse(const protocol::ToolApprovalResponse& response);
   void onGetSessions(const protocol::GetChatSessions& get);
   void onGetHistory(const protocol::GetChatHistory& get);
+
+  // approvals.cpp
+  void addApproval(const protocol::ToolApprovalRequest& request, std::shared_ptr<ApprovalWait> wait);
+  void endApproval(const ToolApprovalResponse& response);
+  void answerApproval(const std::shared_ptr<ApprovalWait>& wait, const ToolApprovalResponse& response);
+  void onApprovalResponse(const protocol::ToolApprovalResponse& response);
 
   // heartbeat.cpp
   void scheduleHeartbeat();
   void sendHeartbeat();
+  void writeHeartbeat(const UsageBook::Sync& sync);
   void pollBudget();
   void onPong(const protocol::Pong& pong);
   std::chrono::seconds uptime() const;
@@ -204,6 +244,7 @@ class AgentCore : public std::enable_shared_from_this<AgentCore> {
   const SteadyTime startedAt_;
   std::atomic<bool> linkUp_{false};  // Authenticated, and not stopping
   std::atomic<std::size_t> waitingCalls_{0};
+  std::atomic<bool> budgetPolled_{false};  // a hook that asks for the budget is queued
   Guarded<Shared> shared_;
   std::mutex stopMutex_;
   std::condition_variable stopChanged_;
@@ -216,16 +257,18 @@ class AgentCore : public std::enable_shared_from_this<AgentCore> {
   net::Pending dialing_;
   std::unique_ptr<net::Connection> connection_;
   std::uint64_t connectionNumber_ = 0;
-  Timer reconnectTimer_, handshakeTimer_, heartbeatTimer_;
+  Timer reconnectTimer_, handshakeTimer_, heartbeatTimer_, drainTimer_;
   bool everConnected_ = false;
   int badMessages_ = 0, earlyHandshakes_ = 0;
   std::optional<std::string> expectedClose_;  // why we are about to lose this connection, when we know better
 
   std::unique_ptr<identity::Initiator> initiator_;
+  std::optional<Error> foreignPeer_;  // who signed our handshake and is not the control plane we belong to
   std::string sessionId_;
   std::optional<policy::Grant> certificate_;  // of the last complete handshake
   std::optional<policy::Grant> candidate_;    // of a handshake whose auth_complete is due
   std::optional<identity::VaultysId> candidatePeer_;
+  std::string candidateText_, certificateText_;      // base64 of COMPLETE
   std::optional<identity::VaultysId> controlPlane_;  // whose signatures count: pinned
   std::vector<std::string> announced_;               // capabilities that the next handshake names
   std::optional<milliseconds> serverClock_;
@@ -235,11 +278,13 @@ class AgentCore : public std::enable_shared_from_this<AgentCore> {
   std::set<std::string> accepting_;  // intents on their way into the state
   std::size_t stateOps_ = 0;
   SteadyTime nextTidy_{};           // when old intents are forgotten again
-  std::deque<std::string> unsent_;  // results that had no connection
-  std::deque<Task> heldChats_;      // chunks that wait for the connection to drain
-  std::map<std::string, std::shared_ptr<ApprovalWait>> approvals_;
-  std::string openHeartbeat_;  // sync id of the last heartbeat, until its pong
+  std::deque<ReadyResult> unsent_;  // results that had no connection
+  std::deque<HeldChat> heldChats_;  // chunks that wait for the connection to drain
+  std::size_t heldChatBytes_ = 0;
+  std::map<std::string, Approval> approvals_;  // by request id, which sorts by time
+  std::string openHeartbeat_;                  // sync id of the last heartbeat, until its pong
   bool stopping_ = false;
+  bool draining_ = false;  // stopping, and no call runs any more
   std::string stopReason_;
 };
 

@@ -13,6 +13,9 @@ namespace {
 // slack. Each costs it nothing and us a key operation.
 constexpr int kMaxEarlyHandshakes = 8;
 constexpr milliseconds kNoticeableOffset{5'000};
+constexpr Duration kHandshakeTimeout = seconds(60);
+// A registration that was lost on the other side is then made again.
+constexpr Duration kPendingTimeout = std::chrono::minutes(15);
 
 msgpack::Value textList(const std::vector<std::string>& items) {
   msgpack::Array array;
@@ -60,10 +63,18 @@ void AgentCore::startHandshake(const std::string& sessionId) {
   config.metadata = {{msgpack::Value(pk1::kName), msgpack::Value(setup_.config.name)},
                      {msgpack::Value(pk1::kCapabilities), textList(announced_)},
                      {msgpack::Value(pk1::kFeatures), msgpack::Value(msgpack::Array{msgpack::Value(kControlFeature)})}};
-  config.acceptPeer = [this](const identity::VaultysId& peer) { return acceptPeer(peer); };
+  // Called only for an identity that has proved itself by its signature.
+  config.acceptPeer = [this](const identity::VaultysId& peer) {
+    Status accepted = acceptPeer(peer);
+    if (!accepted) foreignPeer_ = accepted.error();
+    return accepted;
+  };
   initiator_ =
       std::make_unique<identity::Initiator>(setup_.self, std::move(config), ports_.entropy(), ports_.clock().now());
-  if (phase_ != Phase::Authenticated) phase_ = Phase::Proving;
+  if (phase_ != Phase::Authenticated) {
+    phase_ = Phase::Proving;
+    armHandshakeTimer(kHandshakeTimeout, "The handshake was not complete after 60 s");
+  }
   send(protocol::AuthChallenge{sessionId_, base64Encode(initiator_->init()), setup_.config.name, announced_});
   log(LogSeverity::Debug, "Sent initial auth challenge");
 }
@@ -93,7 +104,8 @@ void AgentCore::onStep1(const protocol::AuthChallenge& challenge) {
   auto complete = initiator->onStep1(*step1, now);
   if (!complete) {
     const Error& error = complete.error();
-    if (error.code == Errc::PolicyDenied) return halt(error.message);
+    // Anything less than a signature of somebody else could come from whoever happens to answer at the address.
+    if (const auto foreign = std::exchange(foreignPeer_, std::nullopt)) return halt(foreign->message);
     if (error.code == Errc::Expired && !serverClock_) serverClock_ = identity::clockOffset(*step1, now);
     return fail(error.message);
   }
@@ -101,8 +113,9 @@ void AgentCore::onStep1(const protocol::AuthChallenge& challenge) {
   if (!grant) return fail(grant.error().message);
   candidate_ = std::move(grant).value();
   candidatePeer_ = initiator->peer();
+  candidateText_ = base64Encode(*complete);
   if (phase_ != Phase::Authenticated) phase_ = Phase::Proved;
-  send(protocol::AuthChallenge{sessionId_, base64Encode(*complete), setup_.config.name, announced_});
+  send(protocol::AuthChallenge{sessionId_, candidateText_, setup_.config.name, announced_});
 }
 
 void AgentCore::onAuthComplete(const protocol::AuthComplete& complete) {
@@ -116,6 +129,7 @@ void AgentCore::onAuthComplete(const protocol::AuthComplete& complete) {
                           ", not for this agent");
   if (candidate_) {
     certificate_ = std::exchange(candidate_, std::nullopt);
+    certificateText_ = std::exchange(candidateText_, {});
     if (!controlPlane_) {
       controlPlane_ = candidatePeer_->toVersion(identity::IdVersion::V1);
       shared_.with([&](Shared& s) { s.controlPlaneDid = controlPlane_->did().value; });
@@ -151,9 +165,10 @@ void AgentCore::onAuthComplete(const protocol::AuthComplete& complete) {
   AuthCompleteInfo info = convert(*certificate_);
   info.did = did().value;
   info.controlPlaneDid = controlPlane_->did().value;
+  info.certificate = certificateText_;
   callHook("onAuthComplete", [info](BaseAgentRuntime& agent) { agent.onAuthComplete(info); });
   if (!first) return;
-  for (const auto& text : std::exchange(unsent_, {})) sendResult(text);
+  for (auto& result : std::exchange(unsent_, {})) sendResult(std::move(result));
   sendInterrupted();
 }
 
@@ -182,7 +197,7 @@ void AgentCore::onPending(const protocol::RegistrationPending& pending) {
   if (phase_ != Phase::Proved) return log(LogSeverity::Warn, "Ignored registration_pending outside of a handshake");
   phase_ = Phase::Pending;
   everConnected_ = true;
-  handshakeTimer_.reset();
+  armHandshakeTimer(kPendingTimeout, "Nobody has approved this agent for 15 minutes: it asks again");
   log(LogSeverity::Info,
       "Registration pending (id: " + printable(pending.registrationId.value) + "): " + printable(pending.message));
   journal_->setStatus(AgentStatus::PendingApproval,

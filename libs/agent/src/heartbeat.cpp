@@ -1,5 +1,6 @@
 #include <unistd.h>
 
+#include <algorithm>
 #include <fstream>
 
 #include "core.hpp"
@@ -8,7 +9,10 @@ namespace vaultysclaw::detail {
 namespace {
 
 protocol::TokenCount convert(const TokenUsage& usage) {
-  return {usage.promptTokens, usage.completionTokens};
+  // A subclass may say anything; the sum must stay a number.
+  constexpr std::int64_t kMost = std::int64_t{1} << 52;
+  return {std::clamp<std::int64_t>(usage.promptTokens, 0, kMost),
+          std::clamp<std::int64_t>(usage.completionTokens, 0, kMost)};
 }
 
 // Resident memory in bytes; 0 when the system does not say.
@@ -37,6 +41,18 @@ void AgentCore::scheduleHeartbeat() {
 void AgentCore::sendHeartbeat() {
   if (phase_ != Phase::Authenticated) return;
   const UsageBook::Sync sync = usage_.openSync(newId());
+  if (!sync.opened) return writeHeartbeat(sync);
+  // After a restart the same delta goes out under the same id, so it is counted once.
+  onState<Status>([self = shared_from_this()](store::AgentState&) { return self->usage_.save(); },
+                  [this, sync](const Status& saved) {
+                    if (!saved)
+                      log(LogSeverity::Error, "The usage counters cannot be stored: " + saved.error().message);
+                    writeHeartbeat(sync);
+                  });
+}
+
+void AgentCore::writeHeartbeat(const UsageBook::Sync& sync) {
+  if (phase_ != Phase::Authenticated) return;
   protocol::Heartbeat heartbeat;
   heartbeat.uptimeSeconds = uptime().count();
   heartbeat.rssBytes = residentBytes();
@@ -62,11 +78,14 @@ void AgentCore::sendHeartbeat() {
 
 // An overridden budget is asked for on the handler lane; the heartbeat after shows it.
 void AgentCore::pollBudget() {
-  callHook("getDailyTokenUsageForBudget", [self = shared_from_this()](BaseAgentRuntime& agent) {
+  if (budgetPolled_.exchange(true)) return;  // one at a time: a busy handler thread must not collect them
+  const bool queued = callHook("getDailyTokenUsageForBudget", [self = shared_from_this()](BaseAgentRuntime& agent) {
+    self->budgetPolled_ = false;
     const TokenUsage budget = agent.getDailyTokenUsageForBudget();
     const TokenUsage ours = self->usage_.today();
     self->shared_.with([&](Shared& s) { s.budgetToday = budget == ours ? std::nullopt : std::optional(budget); });
   });
+  if (!queued) budgetPolled_ = false;
 }
 
 void AgentCore::onPong(const protocol::Pong& pong) {

@@ -1,13 +1,13 @@
-// Messages that end in a hook, and tool approvals.
+// Messages that end in a hook.
 #include "base/log.hpp"
 #include "convert.hpp"
 #include "core.hpp"
 #include "identity/tokens.hpp"
+#include "vaultysclaw/peer_manager.hpp"
 
 namespace vaultysclaw::detail {
 namespace {
 
-constexpr std::size_t kMaxApprovals = 1024;
 constexpr std::size_t kMaxGrants = 10'000;
 
 struct Verified {
@@ -97,6 +97,7 @@ void AgentCore::onPeerCatalog(const protocol::AgentPeerCatalog& catalog) {
                                " peer grants are not valid and ignored: " + problem);
   log(LogSeverity::Info, "Peer catalog updated: " + std::to_string(grants.size()) + " peer grant(s)");
   shared_.with([&](Shared& s) { s.peers = grants; });
+  agent_.peerManager().updatePeerCatalog(grants);
   callHook("onPeerCatalogUpdated",
            [grants = std::move(grants)](BaseAgentRuntime& agent) { agent.onPeerCatalogUpdated(grants); });
 }
@@ -132,79 +133,6 @@ void AgentCore::onGetHistory(const protocol::GetChatHistory& get) {
     }
     self->sendSoon(std::move(response));
   });
-}
-
-// ---- approvals
-// -------------------------------------------------------------------------------------------------------
-
-std::string AgentCore::openApproval(std::string_view toolName, const Json& args,
-                                    std::optional<std::string> conversationId, std::shared_ptr<ApprovalWait> wait) {
-  auto text = write(args, "the tool's arguments");
-  if (!text) throw AgentError(std::string(name(text.error().code)), text.error().message);
-  if (!linkUp_) return {};
-  protocol::ToolApprovalRequest request;
-  request.requestId = RequestId(newId());
-  request.toolName = toolName;
-  request.args = std::move(text).value();
-  if (conversationId) request.conversationId = ConversationId(*conversationId);
-  const std::string id = request.requestId.value;
-  ports_.loop().post([self = shared_from_this(), wait = std::move(wait), request = std::move(request)] {
-    const std::string& requestId = request.requestId.value;
-    const bool full = self->approvals_.size() >= kMaxApprovals;
-    if (!full && !self->stopping_ && self->phase_ == Phase::Authenticated && self->send(request)) {
-      self->approvals_.emplace(requestId, wait);
-      return;
-    }
-    const ToolApprovalResponse refused{requestId, false,
-                                       full ? "too many approvals are open" : "the agent is not connected"};
-    if (!wait)
-      return self->callHook("onToolApprovalResponse",
-                            [refused](BaseAgentRuntime& agent) { agent.onToolApprovalResponse(refused); });
-    std::lock_guard lock(wait->mutex);
-    wait->response = refused;
-    wait->changed.notify_all();
-  });
-  return id;
-}
-
-void AgentCore::onApprovalResponse(const protocol::ToolApprovalResponse& wire) {
-  const auto found = approvals_.find(wire.requestId.value);
-  if (found == approvals_.end())
-    return log(LogSeverity::Warn, "Dropped an answer to an approval that was not asked for, or answered already");
-  const auto wait = found->second;
-  approvals_.erase(found);
-  const ToolApprovalResponse response = convert(wire);
-  if (!wait) {
-    return callHook("onToolApprovalResponse",
-                    [response](BaseAgentRuntime& agent) { agent.onToolApprovalResponse(response); });
-  }
-  std::lock_guard lock(wait->mutex);
-  if (!wait->response) wait->response = response;
-  wait->changed.notify_all();
-}
-
-ToolApprovalResponse AgentCore::awaitApproval(const std::shared_ptr<Call>& call, std::string_view toolName,
-                                              const Json& args) {
-  auto wait = std::make_shared<ApprovalWait>();
-  const auto conversation = call->conversationId.empty() ? std::nullopt : std::optional(call->conversationId);
-  const std::string id = openApproval(toolName, args, conversation, wait);
-  if (id.empty()) return {"", false, "the agent is not connected"};
-  std::optional<ToolApprovalResponse> answer;
-  {
-    // Once a second is soon enough to notice a stopped call; an answer wakes at once.
-    std::unique_lock lock(wait->mutex);
-    while (!wait->response && !call->stopped() && !call->answered) {
-      lock.unlock();
-      const bool pumped = ports_.pump();
-      lock.lock();
-      if (!pumped) wait->changed.wait_for(lock, milliseconds(1000), [&] { return wait->response.has_value(); });
-    }
-    answer = wait->response;
-  }
-  if (answer) return *answer;
-  ports_.loop().post([self = shared_from_this(), id] { self->approvals_.erase(id); });
-  const bool late = call->reason == StopReason::Deadline;
-  return {id, false, late ? "nobody answered in time" : "the call was stopped"};
 }
 
 }  // namespace vaultysclaw::detail

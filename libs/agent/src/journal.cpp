@@ -13,6 +13,11 @@ std::vector<T> newest(const std::deque<T>& all, std::size_t limit) {
   return {all.begin() + static_cast<std::ptrdiff_t>(skip), all.end()};
 }
 
+Json parsed(std::string_view text) {
+  Json value = Json::parse(text, nullptr, false);
+  return value.is_discarded() ? Json(nullptr) : value;
+}
+
 }  // namespace
 
 Journal::Journal(Clock& clock, std::unique_ptr<EventQueue> events)
@@ -67,7 +72,7 @@ void Journal::heartbeat(std::chrono::seconds uptime) {
   emit(Heartbeat{uptime});
 }
 
-void Journal::intentReceived(const std::string& intentId, const std::string& action, Json params) {
+void Journal::intentReceived(const std::string& intentId, const std::string& action, std::string_view params) {
   {
     std::lock_guard lock(mutex_);
     RecentIntent intent;
@@ -78,10 +83,10 @@ void Journal::intentReceived(const std::string& intentId, const std::string& act
     state_.intents.push_back(std::move(intent));
     if (state_.intents.size() > kMaxIntents) state_.intents.pop_front();
   }
-  emit(IntentReceived{intentId, action, std::move(params)});
+  if (heard<IntentReceived>()) emit(IntentReceived{intentId, action, parsed(params)});
 }
 
-void Journal::intentFinished(const std::string& intentId, bool success, std::optional<Json> output,
+void Journal::intentFinished(const std::string& intentId, bool success, std::optional<std::string_view> output,
                              std::optional<std::string> error) {
   const std::string status = success ? "success" : "failed";
   {
@@ -94,7 +99,8 @@ void Journal::intentFinished(const std::string& intentId, bool success, std::opt
       break;
     }
   }
-  emit(IntentResult{intentId, status, std::move(output), std::move(error)});
+  if (!heard<IntentResult>()) return;
+  emit(IntentResult{intentId, status, output ? std::optional(parsed(*output)) : std::nullopt, std::move(error)});
 }
 
 AgentStatus Journal::status() const {
@@ -108,7 +114,9 @@ std::string Journal::reason() const {
 }
 
 bool Journal::waitFor(AgentStatus status, std::chrono::milliseconds timeout, RuntimePorts& ports) const {
-  const SteadyTime until = ports.clock().steady() + timeout;
+  constexpr std::chrono::hours kLongest{24 * 365};  // of durations that may be added to a time
+  const SteadyTime until =
+      ports.clock().steady() + std::clamp<std::chrono::milliseconds>(timeout, std::chrono::milliseconds(0), kLongest);
   std::unique_lock lock(mutex_);
   const auto over = [&] { return state_.status == status || state_.status == AgentStatus::Stopped; };
   while (!over() && ports.clock().steady() < until) {

@@ -73,8 +73,9 @@ class Journal : public std::enable_shared_from_this<Journal> {
   // Emits StatusChanged when the status differs. Stopped is final.
   void setStatus(AgentStatus status, std::string reason);
   void heartbeat(std::chrono::seconds uptime);
-  void intentReceived(const std::string& intentId, const std::string& action, Json params);
-  void intentFinished(const std::string& intentId, bool success, std::optional<Json> output,
+  // `params` and `output` are JSON text, parsed only when somebody listens.
+  void intentReceived(const std::string& intentId, const std::string& action, std::string_view params);
+  void intentFinished(const std::string& intentId, bool success, std::optional<std::string_view> output,
                       std::optional<std::string> error);
 
   template <class E>
@@ -105,6 +106,10 @@ class Journal : public std::enable_shared_from_this<Journal> {
 
   template <class E>
   void emit(E event);
+  template <class E>
+  bool heard() const {
+    return !std::get<std::shared_ptr<Listeners<E>>>(listeners_)->empty();
+  }
 
   Clock& clock_;
   mutable std::mutex mutex_;

@@ -1,15 +1,16 @@
 #include "usage.hpp"
 
 #include <algorithm>
-#include <limits>
 
 namespace vaultysclaw::detail {
 namespace {
 
+// Exact in JSON, and two of them never overflow a sum.
+constexpr std::int64_t kMaxCount = std::int64_t{1} << 52;
+
 void increase(std::int64_t& counter, std::int64_t by) {
-  by = std::max<std::int64_t>(by, 0);
-  counter =
-      counter > std::numeric_limits<std::int64_t>::max() - by ? std::numeric_limits<std::int64_t>::max() : counter + by;
+  by = std::clamp<std::int64_t>(by, 0, kMaxCount);
+  counter = std::min(std::clamp<std::int64_t>(counter, 0, kMaxCount) + by, kMaxCount);
 }
 
 }  // namespace
@@ -19,6 +20,8 @@ UsageBook::UsageBook(store::AgentState& state, store::StoredUsage stored, Clock&
 
 void UsageBook::rollDay(store::StoredUsage& usage) const {
   const std::int64_t day = policy::utcDay(clock_.now());
+  // What was counted while the clock was far ahead counts for today; else its day would never end.
+  if (usage.utcDay > day + 1) usage.utcDay = day;
   // A clock that goes back does not give the budget of a day a second time.
   if (day <= usage.utcDay) return;
   usage.utcDay = day;
@@ -67,20 +70,22 @@ Status UsageBook::admit(const policy::Request& request, const policy::Grant& gra
 
 UsageBook::Sync UsageBook::openSync(const std::string& newId) {
   std::lock_guard lock(mutex_);
-  if (!sync_) {
-    const TokenUsage delta{usage_.promptUnsynced, usage_.completionUnsynced};
-    if (delta == TokenUsage{}) return {newId, delta};
-    sync_ = Sync{newId, delta};
-  }
-  return *sync_;
+  if (!usage_.syncId.empty()) return {usage_.syncId, {usage_.promptSyncing, usage_.completionSyncing}};
+  const TokenUsage delta{usage_.promptUnsynced, usage_.completionUnsynced};
+  if (delta == TokenUsage{}) return {newId, delta};
+  usage_.syncId = newId;
+  usage_.promptSyncing = delta.promptTokens;
+  usage_.completionSyncing = delta.completionTokens;
+  return {newId, delta, true};
 }
 
 bool UsageBook::acknowledge(const std::string& id) {
   std::lock_guard lock(mutex_);
-  if (!sync_ || sync_->id != id) return false;
-  usage_.promptUnsynced -= sync_->delta.promptTokens;
-  usage_.completionUnsynced -= sync_->delta.completionTokens;
-  sync_.reset();
+  if (usage_.syncId.empty() || usage_.syncId != id) return false;
+  usage_.promptUnsynced = std::max<std::int64_t>(usage_.promptUnsynced - usage_.promptSyncing, 0);
+  usage_.completionUnsynced = std::max<std::int64_t>(usage_.completionUnsynced - usage_.completionSyncing, 0);
+  usage_.syncId.clear();
+  usage_.promptSyncing = usage_.completionSyncing = 0;
   return true;
 }
 

@@ -29,6 +29,7 @@ class UsageBook {
   struct Sync {
     std::string id;
     TokenUsage delta;
+    bool opened = false;  // just now: call save() on a thread that may block before the delta is told to anyone
   };
   Sync openSync(const std::string& newId);
   // False when `id` is not the open sync's. Not written: call save() on a thread that may block.
@@ -45,7 +46,6 @@ class UsageBook {
   Clock& clock_;
   mutable std::mutex mutex_;
   store::StoredUsage usage_;  // guarded by mutex_
-  std::optional<Sync> sync_;  // guarded by mutex_
   std::mutex saving_;         // taken before mutex_: writes happen in the order of what they write
 };
 

@@ -14,11 +14,13 @@ std::string hexEncode(BytesView bytes) {
 }
 
 Result<Bytes> hexDecode(std::string_view text) {
+  if (text.empty()) return Bytes();  // has no memory, which libsodium insists on
   Bytes out(text.size() / 2);
   std::size_t length = 0;
   if (text.size() % 2 != 0 ||
       sodium_hex2bin(out.data(), out.size(), text.data(), text.size(), nullptr, &length, nullptr) != 0 ||
       length != out.size()) {
+    wipe(out);
     return Error{Errc::Malformed, "not a hexadecimal string"};
   }
   return out;
@@ -32,7 +34,7 @@ std::string base64Encode(BytesView bytes) {
 }
 
 Result<Bytes> base64Decode(std::string_view text) {
-  std::string clean;
+  std::string clean;  // the text may be a secret: wiped below
   clean.reserve(text.size());
   for (char c : text) {
     if (c == '\n' || c == '\r' || c == ' ' || c == '\t') continue;
@@ -44,10 +46,13 @@ Result<Bytes> base64Decode(std::string_view text) {
   Bytes out(clean.size() / 4 * 3 + 3);
   std::size_t length = 0;
   const char* end = nullptr;
-  if (oddPadding ||
-      sodium_base642bin(out.data(), out.size(), clean.data(), clean.size(), nullptr, &length, &end,
-                        sodium_base64_VARIANT_ORIGINAL_NO_PADDING) != 0 ||
-      end != clean.data() + clean.size()) {
+  const bool valid = !oddPadding &&
+                     sodium_base642bin(out.data(), out.size(), clean.data(), clean.size(), nullptr, &length, &end,
+                                       sodium_base64_VARIANT_ORIGINAL_NO_PADDING) == 0 &&
+                     end == clean.data() + clean.size();
+  wipe(clean);
+  if (!valid) {
+    wipe(out);
     return Error{Errc::Malformed, "not a base64 string"};
   }
   out.resize(length);

@@ -1,8 +1,10 @@
 #include "cli/cli.hpp"
 
 #include <CLI/CLI.hpp>
+#include <charconv>
 #include <map>
 
+#include "base/ports.hpp"
 #include "commands.hpp"
 #include "completion.hpp"
 #include "control_plane_command.hpp"
@@ -17,6 +19,22 @@ namespace {
 constexpr const char* kCommon =
     "\nThe options of 'vaultysclaw --help' (--url, --token-file, --ca-file, --json) work here too.";
 
+// Turns what --expires was given into the time that REST takes; otherwise says what is wrong.
+std::string readExpiry(std::string& given) {
+  if (fromIso8601(given)) return {};
+  const std::string wrong =
+      "'" + terminalText(given) + "' is neither a time like 2027-01-31T12:00:00Z nor a while like 30d, 12h or 45m";
+  std::int64_t count = 0;
+  const char* end = given.data() + given.size();
+  const auto parsed = std::from_chars(given.data(), end, count);
+  constexpr std::int64_t kMost = 100'000;
+  if (parsed.ec != std::errc{} || parsed.ptr + 1 != end || count < 1 || count > kMost) return wrong;
+  const std::int64_t minutes = *parsed.ptr == 'm' ? 1 : *parsed.ptr == 'h' ? 60 : *parsed.ptr == 'd' ? 24 * 60 : 0;
+  if (minutes == 0) return wrong;
+  given = toIso8601(makeSystemClock()->now() + std::chrono::minutes(count * minutes));
+  return {};
+}
+
 // The command line as CLI11 objects, and for each subcommand what it does. Lives as long as one run(): options are
 // bound to its members.
 class CommandLine {
@@ -29,7 +47,7 @@ class CommandLine {
         "Examples:\n"
         "  vaultysclaw control-plane                     starts a control plane here\n"
         "  vaultysclaw registrations approve echo-agent  lets an agent in\n"
-        "  vaultysclaw run echo-agent echo '{\"a\":1}'     asks it to do something\n"
+        "  vaultysclaw run echo-agent text_generation '{\"prompt\": \"hello\"}'\n"
         "  vaultysclaw chat echo-agent                   talks to it\n\n"
         "Ends with 0 when all went well, 1 when the operation failed, 2 for a wrong command line, 3 when there is no\n"
         "connection. The command line counts before the configuration file, and that before the environment.");
@@ -158,7 +176,8 @@ class CommandLine {
     c.add_option("--max-requests-per-hour", grant_.maxRequestsPerHour, "Intents and chats")
         ->check(CLI::NonNegativeNumber);
     text(c, "--policy-id", grant_.policyId, "Name of the policy this follows");
-    text(c, "--expires", grant_.expiresAt, "When the grant ends, like 2027-01-31T12:00:00Z");
+    text(c, "--expires", grant_.expiresAt, "When the grant ends: 2027-01-31T12:00:00Z, or 30d, 12h, 45m from now")
+        ->transform(CLI::Validator([](std::string& given) { return readExpiry(given); }, ""));
   }
   const GrantOptions& grant() {
     if (noCapabilities_) grant_.capabilities.emplace();
@@ -167,10 +186,11 @@ class CommandLine {
   }
 
   void addAgents() {
-    auto& c = command(app_, "agents", "Lists agents; shows, changes or deletes one",
-                      "  vaultysclaw agents --status connected\n  vaultysclaw agents get echo-agent\n"
-                      "  vaultysclaw agents grant echo-agent --capabilities echo,read --max-requests-per-hour 100",
-                      [this](Context& context) { return listAgents(context, agents_); });
+    auto& c = command(
+        app_, "agents", "Lists agents; shows, changes or deletes one",
+        "  vaultysclaw agents --status connected\n  vaultysclaw agents get echo-agent\n"
+        "  vaultysclaw agents grant echo-agent --capabilities text_generation,file_access --max-requests-per-hour 100",
+        [this](Context& context) { return listAgents(context, agents_); });
     c.require_subcommand(0, 1);
     choice(c, "--status", agents_.status, "Only these", {"connected", "offline"});
     text(c, "--search", agents_.search, "Only those with this in their name or DID");
@@ -178,9 +198,10 @@ class CommandLine {
     auto& get = command(c, "get", "Shows one agent", "  vaultysclaw agents get echo-agent --json",
                         [this](Context& context) { return showAgent(context, agent_); });
     agent(get, "agent", agent_)->required();
-    auto& grant = command(c, "grant", "Changes what an agent may do; what is not given stays as it is",
-                          "  vaultysclaw agents grant echo-agent --capabilities echo --reason 'no longer needs files'",
-                          [this](Context& context) { return grantAgent(context, agent_, this->grant()); });
+    auto& grant =
+        command(c, "grant", "Changes what an agent may do; what is not given stays as it is",
+                "  vaultysclaw agents grant echo-agent --capabilities text_generation --reason 'no longer needs files'",
+                [this](Context& context) { return grantAgent(context, agent_, this->grant()); });
     agent(grant, "agent", agent_)->required();
     addGrantOptions(grant);
     text(grant, "--reason", grant_.reason, "Goes to the agent and into the audit");
@@ -191,11 +212,11 @@ class CommandLine {
   }
 
   void addRegistrations() {
-    auto& c =
-        command(app_, "registrations", "Lists who wants in; lets in or keeps out",
-                "  vaultysclaw registrations list\n  vaultysclaw registrations approve echo-agent --capabilities echo\n"
-                "  vaultysclaw registrations reject echo-agent --reason 'unknown machine'",
-                nullptr);
+    auto& c = command(app_, "registrations", "Lists who wants in; lets in or keeps out",
+                      "  vaultysclaw registrations list\n  vaultysclaw registrations approve echo-agent --capabilities "
+                      "text_generation\n"
+                      "  vaultysclaw registrations reject echo-agent --reason 'unknown machine'",
+                      nullptr);
     c.require_subcommand(1);
     auto& list = command(c, "list", "Lists registrations", "  vaultysclaw registrations list --status all",
                          [this](Context& context) { return listRegistrations(context, registrations_); });
@@ -203,10 +224,11 @@ class CommandLine {
            {"pending", "approved", "rejected", "expired", "all"});
     page(list, registrations_.page);
     const char* which = "The registration: its id, or the name or DID of the agent that waits";
-    auto& approve =
-        command(c, "approve", "Lets an agent in; without --capabilities it gets all it asked for",
-                "  vaultysclaw registrations approve echo-agent --capabilities echo --max-requests-per-hour 100",
-                [this](Context& context) { return approveRegistration(context, registration_, grant()); });
+    auto& approve = command(
+        c, "approve", "Lets an agent in; without --capabilities it gets all it asked for",
+        "  vaultysclaw registrations approve echo-agent --capabilities text_generation --max-requests-per-hour 100 "
+        "--expires 30d",
+        [this](Context& context) { return approveRegistration(context, registration_, grant()); });
     approve.add_option("registration", registration_, which)->required();
     addGrantOptions(approve);
     auto& reject = command(c, "reject", "Keeps an agent out",
@@ -218,16 +240,16 @@ class CommandLine {
 
   void addRun() {
     auto& c = command(app_, "run", "Runs an action on an agent and prints its output",
-                      "  vaultysclaw run echo-agent echo '{\"text\": \"hello\"}'\n"
-                      "  vaultysclaw run echo-agent echo @params.json --timeout 5\n"
-                      "  jq -n '{n: 1}' | vaultysclaw run echo-agent echo - --json",
+                      "  vaultysclaw run echo-agent text_generation '{\"prompt\": \"hello\"}'\n"
+                      "  vaultysclaw run echo-agent text_generation @params.json --timeout 5\n"
+                      "  jq -n '{prompt: 1}' | vaultysclaw run echo-agent text_generation - --json",
                       [this](Context& context) { return runAction(context, run_); });
     agent(c, "agent", run_.agent)->required();
     c.add_option("action", run_.action, "What to do: one of the agent's capabilities")->required();
     c.add_option("params", run_.params, "A JSON object, @FILE or - for standard input")->capture_default_str();
     c.add_option("--timeout", run_.timeoutSeconds, "Seconds that the agent gets")
         ->capture_default_str()
-        ->check(CLI::Range(0.001, 86'400.0));
+        ->check(CLI::Range(0.001, 300.0));
     c.add_flag("--no-wait", run_.noWait, "Prints the intent's id instead of waiting for its result");
   }
 

@@ -3,6 +3,7 @@
 #include <curl/curl.h>
 
 #include <algorithm>
+#include <cstdlib>
 
 namespace vaultysclaw::cli {
 namespace {
@@ -47,6 +48,17 @@ std::size_t onData(char* data, std::size_t, std::size_t size, void* context) {
 int onProgress(void* context, curl_off_t, curl_off_t, curl_off_t, curl_off_t) {
   const auto& transfer = *static_cast<Transfer*>(context);
   return transfer.stop && transfer.stop() ? 1 : 0;
+}
+
+// Loopback is never behind a proxy, whatever the environment says. Empty: leave the environment's list alone.
+std::string withoutProxy() {
+  std::string list;
+  for (const char* name : {"no_proxy", "NO_PROXY"}) {
+    const char* value = std::getenv(name);
+    if (value != nullptr && list.empty()) list = value;
+  }
+  if (list == "*") return {};
+  return list + (list.empty() ? "" : ",") + "localhost,127.0.0.0/8,::1";
 }
 
 Error toError(CURLcode code, const char* details, const std::string& url) {
@@ -110,6 +122,8 @@ struct HttpClient::Impl {
     curl_easy_setopt(curl, CURLOPT_NOSIGNAL, 1L);
     curl_easy_setopt(curl, CURLOPT_CONNECTTIMEOUT_MS, kConnectTimeoutMs);
     curl_easy_setopt(curl, CURLOPT_TIMEOUT_MS, timeoutMs);
+    const std::string direct = withoutProxy();
+    if (!direct.empty()) curl_easy_setopt(curl, CURLOPT_NOPROXY, direct.c_str());
     if (!options.caFile.empty()) curl_easy_setopt(curl, CURLOPT_CAINFO, options.caFile.c_str());
 
     const CURLcode code = curl_easy_perform(curl);

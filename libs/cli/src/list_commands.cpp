@@ -16,7 +16,7 @@ void printMore(Context& context, const Json& body, const PageOptions& page) {
   const auto it = body.find("pagination");
   if (it == body.end() || !it->value("hasMore", false)) return;
   const auto next = static_cast<std::int64_t>(page.offset) + page.limit;
-  context.err() << "(" << textOf(*it, "total") << " in all: --offset " << next << " shows the next)\n";
+  context.err() << "(" << terminalText(textOf(*it, "total")) << " in all: --offset " << next << " shows the next)\n";
 }
 
 void line(Context& context, const char* label, const std::string& value, Style style = Style::Plain) {
@@ -112,7 +112,7 @@ int deleteAgent(Context& context, const std::string& agent) {
     w.beginObject().member("deleted", *did).endObject();
     context.out() << w.take() << '\n';
   } else {
-    context.out() << "Deleted " << *did << ". It may register anew.\n";
+    context.out() << "Deleted " << terminalText(*did) << ". It may register anew.\n";
   }
   return kOk;
 }
@@ -271,7 +271,7 @@ int verifyAudit(Context& context) {
                             ": it or one before it was changed, removed or moved",
                         "Keep the database file as evidence and compare it with a backup.");
   }
-  context.out() << "The audit's " << textOf(answer->body, "rows") << " rows are "
+  context.out() << "The audit's " << terminalText(textOf(answer->body, "rows")) << " rows are "
                 << context.painter().paint(Style::Good, "intact") << ".\n";
   return kOk;
 }

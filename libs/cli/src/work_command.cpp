@@ -126,7 +126,10 @@ class Conversation {
       turn.complete = true;
       return false;
     }
-    if (context_.json()) context_.out() << data << std::endl;
+    if (context_.json()) {
+      const bool terminal = context_.environment().outTerminal == Terminal::Yes;
+      context_.out() << (terminal ? terminalText(data) : std::string(data)) << std::endl;
+    }
     const Json event = Json::parse(data, nullptr, false);
     if (!event.is_object()) return true;
     if (event.contains("conversationId")) id_ = textOf(event, "conversationId");
@@ -183,8 +186,9 @@ int runAction(Context& context, const RunOptions& options) {
   const bool ok = options.noWait || textOf(answer->body, "status") == "success";
   if (context.json()) return context.printJson(*answer), ok ? kOk : kFailed;
   if (options.noWait) {
-    context.out() << "Sent: " << textOf(answer->body, "intentId") << "\n";
-    context.err() << "'vaultysclaw intents get " << textOf(answer->body, "intentId") << "' shows its result.\n";
+    const std::string id = terminalText(textOf(answer->body, "intentId"));
+    context.out() << "Sent: " << id << "\n";
+    context.err() << "'vaultysclaw intents get " << id << "' shows its result.\n";
     return kOk;
   }
   if (!ok) {

@@ -100,6 +100,42 @@ TEST_F(Cli, ApprovesByNameAndRejectsById) {
   EXPECT_THAT(late.err, HasSubstr("decided already"));
 }
 
+TEST_F(Cli, LimitsAndExpiryGoWithTheApproval) {
+  on("GET /api/registrations", listing({}));
+  on("POST /api/registrations/r-1/approve", json{{"name", "echo"}, {"did", kDid}, {"capabilities", json::array()}});
+  EXPECT_EQ(run({"registrations", "approve", "r-1", "--no-capabilities", "--max-tokens-per-day", "0",
+                 "--max-requests-per-hour", "7", "--expires", "90m"})
+                .code,
+            kOk);
+  const json body = json::parse(requests().back().body);
+  EXPECT_EQ(body["capabilities"], json::array());
+  EXPECT_EQ(body["resourceLimits"], (json{{"maxTokensPerDay", 0}, {"maxRequestsPerHour", 7}}));
+  const auto expires = fromIso8601(body["policyExpiresAt"].get<std::string>());
+  ASSERT_TRUE(expires.ok()) << body;
+  const auto now = makeSystemClock()->now();
+  EXPECT_GT(*expires, now);
+  EXPECT_LE(*expires, now + std::chrono::minutes(90));
+  for (const char* wrong : {"soon", "12", "0d", "-1d", "1.5h", "d", "99999999999999999999d", "5w", "1d "}) {
+    const Outcome refused = run({"registrations", "approve", "r-1", "--expires", wrong});
+    EXPECT_EQ(refused.code, kUsage) << wrong;
+    EXPECT_THAT(refused.err, HasSubstr("30d")) << wrong;
+  }
+}
+
+TEST_F(Cli, LoopbackIsReachedWithoutAProxy) {
+  on("GET /api/agents", listing({agent("echo", kDid)}));
+  ::setenv("http_proxy", "http://127.0.0.1:1", 1);
+  const Outcome reached = run({"agents"});
+  ::unsetenv("http_proxy");
+  EXPECT_EQ(reached.code, kOk) << reached.err;
+}
+
+TEST_F(Cli, ChatEventsAsJsonCannotDriveTheTerminal) {
+  on("POST /api/chat", Reply{200, "", {"data: {\"chunk\":\"\xc2\x9b\x32J\"}\n\n", "data: [DONE]\n\n"}});
+  EXPECT_THAT(run({"--json", "chat", kDid, "hi"}, "", Terminal::Yes).out, Not(HasSubstr("\xc2\x9b")));
+  EXPECT_THAT(run({"--json", "chat", kDid, "hi"}).out, HasSubstr("\xc2\x9b")) << "programs get what came";
+}
+
 TEST_F(Cli, RunSendsParamsByteForByteFromEverySource) {
   on("POST /api/agents/" + kDid + "/run", json{{"intentId", "i"}, {"status", "success"}, {"output", {{"a", 1}}}});
   const std::string params = "{ \"z\" : 1.0,\"a\":[ ]}";

@@ -323,16 +323,13 @@ void Hub::updateGrant(const Did& did, GrantChange wanted, std::string reason, st
                       Reply<AgentView> reply) {
   if (!open(reply)) return;
   AuditEntry entry{std::move(actor), "agent.update", did.value, "{}", std::make_shared<std::string>()};
-  Registry::Change change = [wanted = std::move(wanted), reason, audited = entry.detailsOfWork](store::AgentRow& row) -> Status {
+  Registry::Change change = [wanted = std::move(wanted), reason,
+                             audited = entry.detailsOfWork](store::AgentRow& row) -> Status {
     VC_TRY_ASSIGN(auto grant, grantOf(row));
     wanted.apply(grant);
     VC_TRY(checkGrant(grant));
     setGrant(row, grant);
-    *audited = details({{"capabilities", row.capabilities},
-                        {"limits", row.limits},
-                        {"policyId", grant.policyId.value_or("")},
-                        {"policyExpiresAt", grant.policyExpiresAt ? toIso8601(*grant.policyExpiresAt) : ""},
-                        {"reason", reason}});
+    *audited = grantDetails(row, reason);
     return {};
   };
   registry_.change(did, std::move(change), std::move(entry),

@@ -257,16 +257,16 @@ bool Intents::onLateResult(const Did& from, const protocol::IntentResult& result
       return Error{Errc::NotFound, "no intent of this agent that was lost"};
     return writer.finishIntent(row);
   };
-  journal_.write(std::move(work), std::move(entry), [this, from, success = result.status == protocol::ResultStatus::Success](
-                                                        const Status& status) {
-    if (const auto it = lateAnswers_.find(from); --it->second == 0) lateAnswers_.erase(it);
-    if (status) {
-      ++(success ? context_.counters.intentsSucceeded : context_.counters.intentsFailed);
-      return;
-    }
-    ++context_.counters.messagesRefused;
-    context_.ports.log.debug("agent", from.value + ": dropped an answer: " + status.error().message);
-  });
+  journal_.write(std::move(work), std::move(entry),
+                 [this, from, success = result.status == protocol::ResultStatus::Success](const Status& status) {
+                   if (const auto it = lateAnswers_.find(from); --it->second == 0) lateAnswers_.erase(it);
+                   if (status) {
+                     ++(success ? context_.counters.intentsSucceeded : context_.counters.intentsFailed);
+                     return;
+                   }
+                   ++context_.counters.messagesRefused;
+                   context_.ports.log.debug("agent", from.value + ": dropped an answer: " + status.error().message);
+                 });
   return true;
 }
 

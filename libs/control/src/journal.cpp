@@ -10,8 +10,9 @@ Journal::Work Journal::withAudit(Work work, std::optional<AuditEntry> entry) {
   return [work = std::move(work), entry = std::move(entry), audit = audit_,
           at = context_.now()](store::ControlWriter& writer) -> Status {
     if (work) VC_TRY(work(writer));
-    if (entry) VC_TRY(audit->append(writer, at, entry->actor, entry->action, entry->target,
-                                    entry->detailsOfWork ? *entry->detailsOfWork : entry->details));
+    if (entry)
+      VC_TRY(audit->append(writer, at, entry->actor, entry->action, entry->target,
+                           entry->detailsOfWork ? *entry->detailsOfWork : entry->details));
     return {};
   };
 }
@@ -69,6 +70,15 @@ bool Journal::recordRefusal(std::string target, std::string_view reason) {
   record({"system", "handshake.refused", std::move(target),
           details({{"reason", reason}, {"suppressedBefore", std::to_string(std::exchange(suppressed_, 0))}})});
   return true;
+}
+
+std::string grantDetails(const store::AgentRow& row, std::string_view reason) {
+  return details({{"did", row.did.value},
+                  {"capabilities", row.capabilities},
+                  {"limits", row.limits},
+                  {"policyId", row.policyId.value_or("")},
+                  {"policyExpiresAt", row.policyExpiresAt ? toIso8601(*row.policyExpiresAt) : ""},
+                  {"reason", reason}});
 }
 
 std::string details(std::initializer_list<std::pair<std::string_view, std::string_view>> members) {

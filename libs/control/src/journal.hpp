@@ -52,6 +52,8 @@ class Journal {
   std::uint64_t suppressed_ = 0;
 };
 
+// What a row grants, for the audit.
+std::string grantDetails(const store::AgentRow& row, std::string_view reason);
 // A JSON object of string members, for AuditEntry::details.
 std::string details(std::initializer_list<std::pair<std::string_view, std::string_view>> members);
 

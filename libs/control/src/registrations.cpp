@@ -178,7 +178,9 @@ void Registrations::approve(const RegistrationId& id, Approval approval, Reply<s
   auto agent = std::make_shared<store::AgentRow>();
   const auto waiting = std::find_if(pending_.begin(), pending_.end(), [&](const auto& p) { return p.second.id == id; });
   const int proved = waiting == pending_.end() ? 0 : waiting->second.handshakeVersion;
-  auto work = [id, approval, agent, proved, now = context_.now()](store::ControlWriter& writer) -> Status {
+  AuditEntry entry{approval.actor, "registration.approve", id.value, "{}", std::make_shared<std::string>()};
+  auto work = [id, approval, agent, proved, audited = entry.detailsOfWork,
+               now = context_.now()](store::ControlWriter& writer) -> Status {
     VC_TRY_ASSIGN(auto row, undecided(writer, id));
     VC_TRY_ASSIGN(auto grant, approvedGrant(row, approval));
     agent->did = row.did;
@@ -188,14 +190,10 @@ void Registrations::approve(const RegistrationId& id, Approval approval, Reply<s
     agent->handshakeVersion = std::max(row.handshakeVersion, proved);
     agent->createdAt = now;
     setGrant(*agent, grant);
+    *audited = grantDetails(*agent, "");
     VC_TRY(writer.putAgent(*agent));
     return decide(writer, row, "approved", "", approval.actor, now);
   };
-  AuditEntry entry{
-      approval.actor, "registration.approve", id.value,
-      details({{"capabilities", approval.capabilities ? capabilitiesToJson(*approval.capabilities) : "all requested"},
-               {"limits", limitsToJson(approval.limits)},
-               {"policyId", approval.policyId.value_or("")}})};
   journal_.write(std::move(work), std::move(entry), [this, id, agent, reply = std::move(reply)](const Status& status) {
     if (!status) return reply(status.error());
     const auto decided = take(agent->did, id);

@@ -137,8 +137,9 @@ msgpack::Map certificateMetadata(const policy::Grant& grant, identity::IdVersion
 }
 
 GrantChange GrantChange::toExactly(const policy::Grant& grant) {
-  return {grant.capabilities,         grant.limits.maxTokensPerDay, grant.limits.maxRequestsPerHour,
-          grant.limits.allowedDomains, grant.policyId,               grant.policyExpiresAt};
+  return {
+      grant.capabilities, grant.limits.maxTokensPerDay, grant.limits.maxRequestsPerHour, grant.limits.allowedDomains,
+      grant.policyId,     grant.policyExpiresAt};
 }
 
 void GrantChange::apply(policy::Grant& grant) const {
@@ -175,7 +176,8 @@ Result<Statement> statementFrom(const msgpack::Value& metadata) {
     VC_TRY(strings("features", out.features));
     const auto& list = out.features;
     if (list.size() > kMaxFeatures || !protocol::checkCapabilities(list)) {  // the same form as capabilities
-      return Error{Errc::TooLarge, "metadata.pk1.features has more than 32 entries, or one that is not 1 to 64 characters"};
+      return Error{Errc::TooLarge,
+                   "metadata.pk1.features has more than 32 entries, or one that is not 1 to 64 characters"};
     }
   }
   return out;

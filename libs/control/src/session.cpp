@@ -42,6 +42,7 @@ void Session::start() {
   };
   sessionId_ = newSessionId(context_.ports.entropy);
   handshakeTimer_ = context_.ports.loop.after(context_.options.handshakeTimeout, [this] { onTimeout(); });
+  connection_->setMaxMessageBytes(kMaxUnapprovedMessageBytes);
   connection_->start(std::move(callbacks));
   send(AuthChallenge{sessionId_, "", {}, {}});
 }
@@ -213,6 +214,7 @@ void Session::awaitApproval(const Did& did) {
 void Session::connect(const Did& did, const policy::Grant& granted) {
   did_ = did;
   phase_ = Phase::Connected;
+  connection_->setMaxMessageBytes(kMaxMessageBytes);
   badMessages_ = 0;
   lastMessageAt_ = context_.ports.clock.steady();
   send(AuthComplete{did_.value, did_.value, granted.capabilities});

@@ -65,6 +65,25 @@ TEST_F(Registration, SubsetLimitsAndExpiryStandInTheCertificate) {
   EXPECT_EQ(*agent->certificate().find("policyExpiresAt")->string(), toIso8601(*approval.policyExpiresAt));
   ASSERT_TRUE(agent->last<UpdateCapabilities>()->resourceLimits);
   EXPECT_EQ(*agent->last<UpdateCapabilities>()->resourceLimits, approval.limits);
+
+  Waiting<ControlPlane::AuditView> audit;
+  plane->audit({{}, "registration.approve", {}}, {}, audit);
+  run();
+  const std::string details = audit->value().rows.items.at(0).details;
+  for (const std::string& part : {agent->did().value, std::string("50000"), std::string("policy-1"),
+                                  toIso8601(*approval.policyExpiresAt), std::string("echo")}) {
+    EXPECT_NE(details.find(part), std::string::npos) << part << " in " << details;
+  }
+}
+
+TEST_F(Registration, AnExpiryNeedsNoPolicyId) {
+  auto agent = newAgent();
+  agent->connect();
+  run();
+  Approval approval;
+  approval.policyExpiresAt = clock.now() + std::chrono::hours(1);
+  ASSERT_TRUE(approve(registrationOf(*agent), approval).ok());
+  EXPECT_EQ(*agent->certificate().find("policyExpiresAt")->string(), toIso8601(*approval.policyExpiresAt));
 }
 
 TEST_F(Registration, CapabilitiesThatWereNotRequestedAreRefused) {

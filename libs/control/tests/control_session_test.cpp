@@ -235,7 +235,8 @@ TEST_F(Sessions, NarrowedGrantIsToldBeforeTheNextIntentWheneverItsCertificateCom
   grant.capabilities = {"one"};
   ASSERT_TRUE(updateGrant(agent->did(), grant).ok());
   EXPECT_EQ(agent->last<UpdateCapabilities>()->capabilities, names({"one"}));
-  agent->received.erase(agent->received.begin(), agent->received.end() - 2);  // what comes last is STEP1, then the grant
+  agent->received.erase(agent->received.begin(),
+                        agent->received.end() - 2);  // what comes last is STEP1, then the grant
   agent->options.completeHandshakes = true;
   agent->replayLastChallenge();
   agent->received.clear();

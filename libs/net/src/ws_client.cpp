@@ -40,10 +40,7 @@ class Dial : public std::enable_shared_from_this<Dial> {
     end_ = std::chrono::steady_clock::now() + options_.timeout;
     deadline_.expires_at(end_);
     deadline_.async_wait([weak = weak_from_this()](const error_code& ec) {
-      if (const auto self = weak.lock(); self && !ec) {
-        self->timedOut_ = true;
-        self->abort();
-      }
+      if (const auto self = weak.lock(); self && !ec) self->onDeadline();
     });
     asio::co_spawn(context_, run(shared_from_this()), [self = shared_from_this()](std::exception_ptr e) {
       if (e) std::rethrow_exception(e);
@@ -63,12 +60,21 @@ class Dial : public std::enable_shared_from_this<Dial> {
     self->result_.emplace(co_await self->dial());
   }
 
+  // Reports at once: a look-up of the host name cannot be stopped, so the coroutine may end much later. What it returns
+  // then is dropped.
+  void onDeadline() {
+    if (!done_ || result_) return;  // cancelled, or finish() is about to report
+    timedOut_ = true;
+    abort();
+    const Done done = std::exchange(done_, nullptr);
+    const std::string who = where_.empty() ? "the server" : where_;
+    done(Error{Errc::DeadlineExceeded, who + " did not answer within " + timeoutText() + " (" + stage_ +
+                                           "): check the address and firewalls in between"});
+  }
+
   void finish() {
     deadline_.cancel();
-    if (cancelled_) return;
-    if (timedOut_ && !result_->ok())
-      result_ = Error{Errc::DeadlineExceeded, where_ + " did not answer within " + timeoutText() + " (" + stage_ +
-                                                  "): check the address and firewalls in between"};
+    if (!done_) return;
     const Done done = std::exchange(done_, nullptr);
     done(std::move(*result_));
   }

@@ -79,6 +79,10 @@ class WsImpl : public std::enable_shared_from_this<WsImpl> {
     ws_.next_layer().close();
   }
 
+  void setMaxMessageBytes(std::size_t bytes) {
+    VC_ASSERT(bytes > 0, "a limit of no bytes would mean none to Beast");
+    ws_.read_message_max(bytes);
+  }
   std::size_t queuedBytes() const { return queued_; }
   const PeerInfo& peer() const { return peer_; }
 
@@ -234,6 +238,7 @@ class WsConnection final : public Connection {
   void start(Callbacks callbacks) override { impl_->start(std::move(callbacks)); }
   SendResult send(FrameKind kind, std::string data) override { return impl_->send(kind, std::move(data)); }
   void close(std::uint16_t code, std::string_view reason) override { impl_->close(code, reason); }
+  void setMaxMessageBytes(std::size_t bytes) override { impl_->setMaxMessageBytes(bytes); }
   std::size_t queuedBytes() const override { return impl_->queuedBytes(); }
   const PeerInfo& peer() const override { return impl_->peer(); }
 

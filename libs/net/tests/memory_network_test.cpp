@@ -123,6 +123,22 @@ TEST_F(MemoryNetworkTest, RefusesTooBigAndNonUtf8) {
   EXPECT_EQ(client.closes[0].code, 1007);
 }
 
+TEST_F(MemoryNetworkTest, LimitOfMessagesCanBeMoved) {
+  startBoth();
+  server.connection->setMaxMessageBytes(4);
+  (void)client.connection->send(FrameKind::Text, "four");
+  loop.runUntilIdle();
+  server.connection->setMaxMessageBytes(5);
+  (void)client.connection->send(FrameKind::Text, "fives");
+  loop.runUntilIdle();
+  EXPECT_EQ(server.messages.size(), 2u);
+  (void)client.connection->send(FrameKind::Text, "sixsix");
+  loop.runUntilIdle();
+  EXPECT_EQ(server.messages.size(), 2u);
+  ASSERT_EQ(client.closes.size(), 1u);
+  EXPECT_EQ(client.closes[0].code, close_code::kTooBig);
+}
+
 TEST_F(MemoryNetworkTest, CutsPartitionsAndDelays) {
   startBoth();
   network.setDelay(seconds(1));

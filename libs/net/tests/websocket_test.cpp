@@ -127,6 +127,20 @@ TEST_F(WebSocketTest, RefusesMessagesThatAreTooLong) {
   EXPECT_EQ(client_.waitClose().code, close_code::kTooBig);
 }
 
+TEST_F(WebSocketTest, LimitOfMessagesCanBeMovedWhileItIsOpen) {
+  serve({.limits = {.maxMessageBytes = 1000}});
+  connect();
+  EXPECT_EQ(send(client_, FrameKind::Binary, std::string(1000, 'x')), SendResult::Ok);
+  ASSERT_TRUE(accepted_.waitMessages(1));
+  loop_.runBlocking([&] { accepted_.connection->setMaxMessageBytes(200'000); });
+  EXPECT_EQ(send(client_, FrameKind::Binary, std::string(200'000, 'x')), SendResult::Ok);
+  ASSERT_TRUE(accepted_.waitMessages(2));
+  loop_.runBlocking([&] { accepted_.connection->setMaxMessageBytes(10); });
+  EXPECT_EQ(send(client_, FrameKind::Binary, std::string(11, 'x')), SendResult::Ok);
+  EXPECT_EQ(accepted_.waitClose().code, close_code::kTooBig);
+  EXPECT_EQ(accepted_.seen.get().messages.size(), 2u);
+}
+
 TEST_F(WebSocketTest, BoundsWhatASlowReaderLeavesQueued) {
   serve({.limits = {.maxQueuedBytes = 100'000}});
   const RawSocket s = RawSocket::connect(server_->port());

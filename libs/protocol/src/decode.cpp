@@ -131,7 +131,7 @@ void read(Fields& f, TaskStatus& m) {
 }
 
 void read(Fields& f, ChatSessionsResponse& m) {
-  for (Fields& s : f.objects("sessions")) {
+  f.each("sessions", [&m](Fields& s) {
     ChatSessionInfo session;
     session.id = s.id("id");
     session.title = s.text("title");
@@ -140,7 +140,7 @@ void read(Fields& f, ChatSessionsResponse& m) {
     session.updatedAt = s.text("updatedAt");
     session.messageCount = s.count("messageCount");
     m.sessions.push_back(std::move(session));
-  }
+  });
 }
 
 // The original numbers its stored messages.
@@ -152,7 +152,7 @@ std::string numberOrId(Fields& f, std::string_view name) {
 
 void read(Fields& f, ChatHistoryResponse& m) {
   m.sessionId = f.id("sessionId");
-  for (Fields& entry : f.objects("messages")) {
+  f.each("messages", [&m](Fields& entry) {
     ChatHistoryMessage message;
     message.id = numberOrId(entry, "id");
     message.role = entry.text("role", kRequired);
@@ -161,7 +161,7 @@ void read(Fields& f, ChatHistoryResponse& m) {
     message.toolCalls = entry.rawUnlessNull("toolCalls");
     message.createdAt = entry.text("createdAt");
     m.messages.push_back(std::move(message));
-  }
+  });
 }
 
 void read(Fields& f, KnowledgeSyncResult& m) {
@@ -173,7 +173,7 @@ void read(Fields& f, KnowledgeSyncResult& m) {
 }
 
 void read(Fields& f, KnowledgeStatusSync& m) {
-  for (Fields& s : f.objects("sources")) {
+  f.each("sources", [&m](Fields& s) {
     KnowledgeSourceStatus source;
     source.sourceId = s.id("sourceId");
     source.status = s.text("status", kRequired);
@@ -181,7 +181,7 @@ void read(Fields& f, KnowledgeStatusSync& m) {
     source.chunkCount = s.optionalCount("chunkCount");
     source.error = s.textIfString("error");
     m.sources.push_back(std::move(source));
-  }
+  });
 }
 
 void read(Fields& f, ChannelMessageSend& m) {
@@ -221,7 +221,7 @@ void read(Fields& f, UpdateCapabilities& m) {
   if (f.has("resourceLimits")) {
     Fields limits = f.object("resourceLimits");
     m.resourceLimits = ResourceLimits{limits.optionalCount("maxTokensPerDay"),
-                                      limits.optionalCount("maxRequestsPerHour"), limits.texts("allowedDomains")};
+                                      limits.optionalCount("maxRequestsPerHour"), limits.domains("allowedDomains")};
   }
   m.policyId = f.optionalId("policyId");
   m.policyExpiresAt = f.optionalTime("policyExpiresAt");
@@ -250,9 +250,9 @@ void read(Fields& f, Intent& m) {
 void read(Fields& f, ChatRequest& m) {
   m.conversationId = ConversationId(f.id("conversationId"));
   if (!f.has("messages")) f.fail("messages", "must be an array");
-  for (Fields& entry : f.objects("messages")) {
+  f.each("messages", [&m](Fields& entry) {
     m.messages.push_back({entry.text("role", kRequired), entry.text("content"), entry.optionalText("thinkingContent")});
-  }
+  });
   m.stream = f.optionalBoolean("stream");
   m.thinking = f.optionalBoolean("thinking");
   m.timeoutMs = f.optionalCount("timeoutMs");
@@ -260,7 +260,7 @@ void read(Fields& f, ChatRequest& m) {
 }
 
 void read(Fields& f, DelegationUpdate& m) {
-  for (Fields& d : f.objects("delegations")) {
+  f.each("delegations", [&m](Fields& d) {
     DelegationEntry entry;
     entry.id = d.id("id", kOptional);
     entry.grantId = d.id("grantId", kOptional);
@@ -270,11 +270,11 @@ void read(Fields& f, DelegationUpdate& m) {
     entry.certificate = d.text("certificate", kRequired);
     entry.expiresAt = d.optionalText("expiresAt");
     m.delegations.push_back(std::move(entry));
-  }
+  });
 }
 
 void read(Fields& f, AgentPeerCatalog& m) {
-  for (Fields& p : f.objects("peers")) {
+  f.each("peers", [&m](Fields& p) {
     PeerGrantEntry entry;
     entry.id = p.id("id");
     entry.sourceDid = p.id("sourceDid");
@@ -286,7 +286,7 @@ void read(Fields& f, AgentPeerCatalog& m) {
     entry.expiresAt = p.optionalText("expiresAt");
     entry.channelId = p.optionalId("channelId");
     m.peers.push_back(std::move(entry));
-  }
+  });
 }
 
 void read(Fields& f, LlmConfigUpdate& m) {
@@ -307,7 +307,7 @@ void read(Fields& f, LlmConfigUpdate& m) {
 }
 
 void read(Fields& f, SkillsConfig& m) {
-  for (Fields& s : f.objects("skills")) {
+  f.each("skills", [&m](Fields& s) {
     Skill skill;
     skill.name = s.name("name", kRequired);
     skill.enabled = s.boolean("enabled");
@@ -315,7 +315,7 @@ void read(Fields& f, SkillsConfig& m) {
     skill.config = s.rawOr("config", "{}");
     skill.content = s.optionalText("content");
     m.skills.push_back(std::move(skill));
-  }
+  });
 }
 
 void read(Fields& f, KnowledgeSync& m) {
@@ -324,9 +324,9 @@ void read(Fields& f, KnowledgeSync& m) {
   m.sourceType = f.text("sourceType");
   m.config = f.rawOr("config", "{}");
   m.docling = f.rawUnlessNull("docling");
-  for (Fields& a : f.objects("fileAttachments")) {
+  f.each("fileAttachments", [&m](Fields& a) {
     m.fileAttachments.push_back({a.id("id"), a.text("name"), a.text("mimeType"), a.count("size"), a.text("content")});
-  }
+  });
 }
 
 void read(Fields& f, ToolApprovalResponse& m) {
@@ -394,7 +394,7 @@ Result<Message> decode(std::string_view text, std::size_t maxBytes) {
   VC_TRY_ASSIGN(const Document document, Document::parse(text, maxBytes, kMaxDepth, "message"));
   if (!document.root().value.is_object()) return Error{Errc::Malformed, "message: must be an object"};
   Reading reading{document};
-  Fields envelope(reading, document.root(), "");
+  Fields envelope(reading, document.root());
 
   Message out;
   out.messageId = envelope.id("messageId");
@@ -405,7 +405,8 @@ Result<Message> decode(std::string_view text, std::size_t maxBytes) {
   if (reading.error) return *reading.error;
 
   if (const auto index = payloadIndex(type)) {
-    Fields payload = envelope.object("payload", type + ".payload");
+    envelope.rename(type);
+    Fields payload = envelope.object("payload");
     out.payload = kReaders[*index](payload);
   } else {
     out.payload = Unknown{type};

@@ -13,20 +13,35 @@ constexpr std::int64_t kMinTimeMillis = -62'167'219'200'000;  // the begin of th
 constexpr std::string_view kIdRule = "must be 1 to 128 printable ASCII characters";
 }  // namespace
 
-void Reading::fail(const std::string& path, std::string_view why) {
-  if (!error) error = Error{Errc::Malformed, path + ": " + std::string(why)};
+void Reading::fail(std::string path, std::string_view why) {
+  if (!error) error = Error{Errc::Malformed, std::move(path) + ": " + std::string(why)};
 }
 
-Fields::Fields(Reading& reading, std::optional<Node> object, std::string name)
-    : reading_(reading), path_(std::move(name)), object_(object) {
+Fields::Fields(Reading& reading, std::optional<Node> object) : Fields(reading, object, nullptr, "", std::nullopt) {}
+
+Fields::Fields(Reading& reading, std::optional<Node> object, const Fields* parent, std::string_view name,
+               std::optional<std::size_t> index)
+    : reading_(reading), parent_(parent), name_(name), index_(index), object_(object) {
   if (!object_) return;
   if (!object_->value.is_object()) {
-    reading_.fail(path_, "must be an object");
+    if (!reading_.error) reading_.fail(path(), "must be an object");
     object_.reset();
     return;
   }
   const simdjson::dom::object members = object_->value.get_object().value_unsafe();
   for (const auto member : members) members_.push_back({member.key, member.value, members_.size()});
+}
+
+std::string Fields::path() const {
+  std::string out = parent_ ? parent_->pathOf(name_) : std::string(name_);
+  if (index_) out += "[" + std::to_string(*index_) + "]";
+  return out;
+}
+
+std::string Fields::pathOf(std::string_view name) const {
+  std::string out = path();
+  if (!out.empty()) out += '.';
+  return out += name;
 }
 
 const Fields::Member* Fields::findAny(std::string_view name) const {
@@ -46,7 +61,7 @@ bool Fields::has(std::string_view name) const {
 }
 
 void Fields::fail(std::string_view name, std::string_view why) {
-  reading_.fail(path_.empty() ? std::string(name) : path_ + "." + std::string(name), why);
+  if (!reading_.error) reading_.fail(pathOf(name), why);
 }
 
 std::optional<std::string_view> Fields::string(std::string_view name, Presence presence) {
@@ -92,23 +107,43 @@ std::string Fields::name(std::string_view name, Presence presence) {
   return std::string(*value);
 }
 
-std::vector<std::string> Fields::texts(std::string_view name) {
-  std::vector<std::string> out;
+std::optional<simdjson::dom::array> Fields::list(std::string_view name, std::size_t maxItems, std::string_view what) {
   const Member* member = find(name);
-  if (!member) return out;
+  if (!member) return std::nullopt;
   if (!member->value.is_array()) {
-    fail(name, "must be an array of strings");
-    return out;
+    fail(name, what);
+    return std::nullopt;
   }
   const simdjson::dom::array items = member->value.get_array().value_unsafe();
-  for (const auto item : items) {
+  if (items.size() > maxItems) {  // the parser has counted them
+    fail(name, "must not hold more than " + std::to_string(maxItems) + " items");
+    return std::nullopt;
+  }
+  return items;
+}
+
+std::vector<std::string> Fields::texts(std::string_view name, std::size_t maxItems, std::size_t maxBytes) {
+  constexpr std::string_view kRule = "must be an array of strings";
+  std::vector<std::string> out;
+  const auto items = list(name, maxItems, kRule);
+  if (!items) return out;
+  for (const auto item : *items) {
     if (!item.is_string()) {
-      fail(name, "must be an array of strings");
+      fail(name, kRule);
       return out;
     }
-    out.emplace_back(item.get_string().value_unsafe());
+    const std::string_view text = item.get_string().value_unsafe();
+    if (text.size() > maxBytes) {
+      fail(name, "every item must be at most " + std::to_string(maxBytes) + " bytes long");
+      return out;
+    }
+    out.emplace_back(text);
   }
   return out;
+}
+
+std::vector<std::string> Fields::domains(std::string_view name) {
+  return texts(name, kMaxDomains, kMaxDomainBytes);
 }
 
 std::vector<std::string> Fields::capabilities(std::string_view name, Presence presence) {
@@ -207,38 +242,29 @@ RawJson Fields::rawOr(std::string_view name, std::string_view absent) {
 
 RawJson Fields::self() {
   if (!object_) return RawJson{"{}"};
-  if (reading_.document.hasLoneSurrogate(object_->text)) reading_.fail(path_, "holds half of a surrogate pair");
+  if (reading_.document.hasLoneSurrogate(object_->text)) reading_.fail(path(), "holds half of a surrogate pair");
   return RawJson{std::string(object_->text)};
 }
 
 Fields Fields::object(std::string_view name) {
-  return object(name, path_.empty() ? std::string(name) : path_ + "." + std::string(name));
+  const Member* member = find(name);
+  return Fields(reading_, member ? std::optional(Node{member->value, bytes(*member)}) : std::nullopt, this, name,
+                std::nullopt);
 }
 
-Fields Fields::object(std::string_view name, std::string path) {
-  const Member* member = find(name);
-  if (!member) return Fields(reading_, std::nullopt, std::move(path));
-  return Fields(reading_, Node{member->value, bytes(*member)}, std::move(path));
-}
-
-std::vector<Fields> Fields::objects(std::string_view name) {
-  std::vector<Fields> out;
-  const Member* member = find(name);
-  if (!member) return out;
-  if (!member->value.is_array()) {
-    fail(name, "must be an array");
-    return out;
+void Fields::each(std::string_view name, const std::function<void(Fields&)>& readItem) {
+  const auto items = list(name, kMaxListItems, "must be an array");
+  if (!items) return;
+  const auto texts = splitArray(bytes(*find(name)));
+  std::size_t index = 0;
+  for (const auto item : *items) {
+    VC_ASSERT(index < texts.size(), "an item without bytes");
+    Fields fields(reading_, Node{item, texts[index]}, this, name, index);
+    if (reading_.error) return;
+    readItem(fields);
+    if (reading_.error) return;
+    ++index;
   }
-  const auto texts = splitArray(bytes(*member));
-  const simdjson::dom::array items = member->value.get_array().value_unsafe();
-  out.reserve(texts.size());
-  for (const auto item : items) {
-    VC_ASSERT(out.size() < texts.size(), "an item without bytes");
-    out.emplace_back(reading_, Node{item, texts[out.size()]},
-                     path_ + "." + std::string(name) + "[" + std::to_string(out.size()) + "]");
-    if (reading_.error) break;
-  }
-  return out;
 }
 
 }  // namespace vaultysclaw::protocol

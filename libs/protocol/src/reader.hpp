@@ -2,12 +2,15 @@
 #pragma once
 
 #include <cstdint>
+#include <functional>
+#include <limits>
 #include <optional>
 #include <string>
 #include <string_view>
 #include <vector>
 
 #include "document.hpp"
+#include "protocol/codec.hpp"
 #include "protocol/messages.hpp"
 
 namespace vaultysclaw::protocol {
@@ -20,14 +23,19 @@ struct Reading {
   const Document& document;
   std::optional<Error> error{};
 
-  void fail(const std::string& path, std::string_view why);
+  void fail(std::string path, std::string_view why);
 };
 
-// The members of one object. Confined to one call; must not outlive the Reading or the parent.
+// The members of one object. Confined to one call; must not outlive the Reading, the parent or a name it was given.
 class Fields {
  public:
-  // `name` is the path of the object, for errors; an object that is missing altogether reads as empty.
-  Fields(Reading& reading, std::optional<Node> object, std::string name);
+  // An object that is missing altogether reads as empty.
+  Fields(Reading& reading, std::optional<Node> object);
+  Fields(const Fields&) = delete;  // its children point to it
+  Fields& operator=(const Fields&) = delete;
+
+  // What errors call this object, if it is the root; nothing at first.
+  void rename(std::string_view name) { name_ = name; }
 
   bool has(std::string_view name) const;  // present and not null
 
@@ -47,7 +55,11 @@ class Fields {
   // 1 to 128 code points, see checkName(); optional ones may also be "".
   std::string name(std::string_view name, Presence presence = Presence::Optional);
   std::vector<std::string> capabilities(std::string_view name, Presence presence = Presence::Optional);
-  std::vector<std::string> texts(std::string_view name);
+  // At most `maxItems` texts of at most `maxBytes` each.
+  std::vector<std::string> texts(std::string_view name, std::size_t maxItems = kMaxListItems,
+                                 std::size_t maxBytes = std::numeric_limits<std::size_t>::max());
+  // At most kMaxDomains texts, none longer than a name in DNS.
+  std::vector<std::string> domains(std::string_view name);
 
   bool boolean(std::string_view name, Presence presence = Presence::Optional);
   std::optional<bool> optionalBoolean(std::string_view name);
@@ -69,8 +81,8 @@ class Fields {
   RawJson self();
 
   Fields object(std::string_view name);  // empty when absent
-  Fields object(std::string_view name, std::string path);
-  std::vector<Fields> objects(std::string_view name);
+  // Calls `readItem` for one object of a list after the other, at most kMaxListItems, until one has an error.
+  void each(std::string_view name, const std::function<void(Fields&)>& readItem);
 
   void fail(std::string_view name, std::string_view why);
 
@@ -81,6 +93,14 @@ class Fields {
     std::size_t position;
   };
 
+  Fields(Reading& reading, std::optional<Node> object, const Fields* parent, std::string_view name,
+         std::optional<std::size_t> index);
+
+  // Made when an error is: most messages have none.
+  std::string path() const;
+  std::string pathOf(std::string_view name) const;
+  // Absent, with an error, when there is no list of at most `maxItems`; absent without one when there is nothing.
+  std::optional<simdjson::dom::array> list(std::string_view name, std::size_t maxItems, std::string_view what);
   const Member* find(std::string_view name) const;  // null when absent or null
   const Member* findAny(std::string_view name) const;
   std::optional<std::string_view> string(std::string_view name, Presence presence);
@@ -88,7 +108,9 @@ class Fields {
   RawJson checkedRaw(std::string_view name, std::string_view bytes);
 
   Reading& reading_;
-  std::string path_;
+  const Fields* parent_ = nullptr;
+  std::string_view name_;
+  std::optional<std::size_t> index_;  // of an item in a list
   std::optional<Node> object_;
   std::vector<Member> members_;
   std::optional<std::vector<std::string_view>> valueBytes_;

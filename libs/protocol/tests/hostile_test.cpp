@@ -161,6 +161,49 @@ TEST(Hostile, LoneSurrogatesInRawValuesAreRefused) {
   EXPECT_FALSE(validateJson(R"(["\ud800"])").ok());
 }
 
+// `count` times `item`, in a list.
+std::string listOf(std::size_t count, const std::string& item) {
+  std::string out = "[";
+  for (std::size_t i = 0; i < count; ++i) out += (i > 0 ? "," : "") + item;
+  return out + "]";
+}
+
+TEST(Hostile, LongLists) {
+  const auto sources = [](const std::string& list) {
+    return decode(wrap("knowledge_status_sync", R"({"sources":)" + list + "}"));
+  };
+  const std::string source = R"({"sourceId":"s","status":"ready"})";
+  const auto most = sources(listOf(kMaxListItems, source));
+  ASSERT_TRUE(most.ok()) << most.error().message;
+  EXPECT_EQ(std::get<KnowledgeStatusSync>(most->payload).sources.size(), kMaxListItems);
+
+  for (const auto& tooMany : {sources(listOf(kMaxListItems + 1, source)), sources(listOf(5'000'000, "{}"))}) {
+    ASSERT_FALSE(tooMany.ok());
+    EXPECT_EQ(tooMany.error().code, Errc::Malformed);
+    EXPECT_EQ(tooMany.error().message, "knowledge_status_sync.payload.sources: must not hold more than 10000 items");
+  }
+  EXPECT_EQ(
+      decode(wrap("auth_complete", R"({"did":"d","capabilities":)" + listOf(5'000'000, "\"\"") + "}")).error().message,
+      "auth_complete.payload.capabilities: must not hold more than 10000 items");
+  // The first item with an error is the last one read.
+  EXPECT_EQ(sources("[" + source + ",{},7]").error().message,
+            "knowledge_status_sync.payload.sources[1].sourceId: must be a string");
+  EXPECT_EQ(sources("[7]").error().message, "knowledge_status_sync.payload.sources[0]: must be an object");
+}
+
+TEST(Hostile, ManyOrLongDomains) {
+  const auto domains = [](const std::string& list) {
+    return decode(
+        wrap("update_capabilities", R"({"capabilities":["a"],"resourceLimits":{"allowedDomains":)" + list + "}}"));
+  };
+  const std::string longest = '"' + std::string(kMaxDomainBytes, 'd') + '"';
+  EXPECT_TRUE(domains(listOf(kMaxDomains, longest)).ok());
+  EXPECT_EQ(domains(listOf(kMaxDomains + 1, longest)).error().message,
+            "update_capabilities.payload.resourceLimits.allowedDomains: must not hold more than 1024 items");
+  EXPECT_EQ(domains("[\"" + std::string(kMaxDomainBytes + 1, 'd') + "\"]").error().message,
+            "update_capabilities.payload.resourceLimits.allowedDomains: every item must be at most 253 bytes long");
+}
+
 TEST(Hostile, TruncationAtEveryLength) {
   for (const Sample& sample : samples()) {
     const std::string text = wrap(sample.type, sample.payload);

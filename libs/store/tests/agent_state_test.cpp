@@ -53,6 +53,17 @@ TEST_F(AgentStateTest, AcceptsAnIntentOnceEverPerControlPlane) {
   EXPECT_FALSE(accept(other));
 }
 
+TEST_F(AgentStateTest, ShowsWhatItHasSeenWithoutAccepting) {
+  const auto before = state_->seenIntent("did:vaultys:cp", "one");
+  ASSERT_TRUE(before.ok());
+  EXPECT_FALSE(*before);
+  EXPECT_FALSE(accept(intent("one")));
+  const auto after = state_->seenIntent("did:vaultys:cp", "one");
+  ASSERT_TRUE(after.ok());
+  ASSERT_TRUE(*after);
+  EXPECT_EQ((*after)->fingerprint, "print-one");
+}
+
 TEST_F(AgentStateTest, AcceptsAsRunningWhateverTheCallerClaims) {
   SeenIntent claimed = intent("one");
   claimed.state = SeenIntent::State::Finished;
@@ -120,6 +131,9 @@ TEST_F(AgentStateTest, RemembersUsage) {
                           .completionTotal = 4,
                           .promptUnsynced = 5,
                           .completionUnsynced = 6,
+                          .syncId = "sync-1",
+                          .promptSyncing = 4,
+                          .completionSyncing = 3,
                           .requestsThisHour = 7,
                           .hourWindowStart = fromUnixMillis(8)};
   VC_EXPECT_OK(state_->saveUsage({.utcDay = 1}));
@@ -133,6 +147,9 @@ TEST_F(AgentStateTest, RemembersUsage) {
   EXPECT_EQ(read->promptTotal, 3);
   EXPECT_EQ(read->completionTotal, 4);
   EXPECT_EQ(read->promptUnsynced, 5);
+  EXPECT_EQ(read->syncId, "sync-1");
+  EXPECT_EQ(read->promptSyncing, 4);
+  EXPECT_EQ(read->completionSyncing, 3);
   EXPECT_EQ(read->completionUnsynced, 6);
   EXPECT_EQ(read->requestsThisHour, 7);
   EXPECT_EQ(read->hourWindowStart, fromUnixMillis(8));

@@ -232,6 +232,31 @@ TEST_P(ControlStoreContract, ALostIntentTakesALateAnswerOnce) {
   EXPECT_EQ(read([](ControlReader& r) { return r.intent(IntentId("i1")); })->output, "1");
 }
 
+TEST_P(ControlStoreContract, ListsLeaveOutWhatIsLong) {
+  IntentRow row = intent("long");
+  row.params = "\"" + std::string(kMaxListedBytes - 1, 'x') + "\"";
+  row.status = "success";
+  row.output = row.params;
+  row.error = std::string(5000, 'e');
+  VC_EXPECT_OK(write([&](ControlWriter& w) { return w.insertIntent(row); }));
+  row.id = IntentId("fits");
+  row.params = row.params.substr(1);
+  row.output = row.params;
+  VC_EXPECT_OK(write([&](ControlWriter& w) { return w.insertIntent(row); }));
+  const auto listing = read([](ControlReader& r) { return r.intents({}, {}); });
+  ASSERT_EQ(listing.items.size(), 2U);
+  EXPECT_FALSE(listing.items[0].paramsOmitted || listing.items[0].outputOmitted);
+  EXPECT_EQ(listing.items[0].params, row.params);
+  EXPECT_EQ(listing.items[0].output, row.params);
+  EXPECT_TRUE(listing.items[1].paramsOmitted && listing.items[1].outputOmitted);
+  EXPECT_EQ(listing.items[1].params, "");
+  EXPECT_FALSE(listing.items[1].output);
+  EXPECT_EQ(listing.items[1].error->size(), 4096U);
+  const auto alone = read([](ControlReader& r) { return r.intent(IntentId("long")); });
+  EXPECT_EQ(alone->output->size(), kMaxListedBytes + 1);
+  EXPECT_FALSE(alone->outputOmitted);
+}
+
 TEST_P(ControlStoreContract, ListsIntentsNewestFirstWithTotals) {
   VC_EXPECT_OK(write([&](ControlWriter& w) -> Status {
     for (int i = 0; i < 10; ++i) {

@@ -125,11 +125,13 @@ class VC_API BaseAgentRuntime {
   // Asks a human for approval of a tool call and waits for the answer, at most until the call's deadline. Not approved
   // when there is no answer in time, no connection or the call is stopped (reason says which). Blocking.
   ToolApprovalResponse requestToolApproval(CallContext& call, std::string_view toolName, const Json& args);
-  // As above without waiting: the answer comes to onToolApprovalResponse. Returns the request's id; empty when the
-  // agent is not connected.
+  // As above without waiting: the answer comes to onToolApprovalResponse, after an hour without one as not approved.
+  // Returns the request's id; empty when the agent is not connected. Both throw AgentError for a tool name or arguments
+  // that no message can hold.
   std::string sendToolApprovalRequest(std::string_view toolName, const Json& args,
                                       std::optional<std::string> conversationId = {});
-  // These return false when the agent is not connected; the message is then lost.
+  // These return false when the agent is not connected, or, with a line in the log, for what no message can hold (over
+  // 16 MiB, an empty tool name, a negative duration); the message is then lost.
   bool reportToolExecution(const ToolExecutionReport& report);
   bool sendChannelMessage(std::string_view channelId, std::string_view content,
                           std::optional<std::string> threadId = {}, const std::optional<Json>& metadata = {});

@@ -8,7 +8,7 @@
 
 namespace vaultysclaw {
 
-// start() or a sender could not do its work. `code` is one of the names of docs/errors.md, for example "io".
+// start() or a sender could not do its work. `code` is one of the names of docs/errors.md, for example "io_error".
 class VC_API AgentError : public std::runtime_error {
  public:
   AgentError(std::string code, const std::string& message) : std::runtime_error(message), code_(std::move(code)) {}

@@ -1,4 +1,5 @@
-// Configuration of one agent. Plain values with defaults, made for designated initialisers.
+// Configuration of one agent. Plain values with defaults, made for designated initialisers. Durations may be from 1 ms
+// to 365 days.
 #pragma once
 
 #include <chrono>
@@ -11,6 +12,7 @@
 namespace vaultysclaw {
 
 // Delay before connection attempt n: initial * 2^n, at most `maximum`, plus or minus the share `jitter`.
+// 1 ms <= initial <= maximum; jitter from 0 to 1.
 struct ReconnectBackoff {
   std::chrono::milliseconds initial{2'000};
   std::chrono::milliseconds maximum{60'000};
@@ -46,10 +48,10 @@ struct AgentRuntimeConfig {
   // Unencrypted ws:// to another machine is refused unless this is set: everyone on the path could read everything.
   bool allowPlaintext = false;
 
-  // Threads that run executeIntent, executeChat and the hooks. With 1 a subclass needs no locks. With more, calls
-  // overlap; hooks still run one at a time.
+  // Threads (1 to 1024) that run executeIntent, executeChat and the hooks. With 1 a subclass needs no locks. With more,
+  // calls overlap; hooks still run one at a time.
   std::size_t handlerThreads = 1;
-  // Calls that may wait for a handler thread; further ones are answered `busy` at once.
+  // Calls that may wait for a handler thread; further ones are answered `busy` at once. 1 to 65536.
   std::size_t maxQueuedCalls = 64;
   // How long a call may take, waiting included, unless its message says otherwise.
   std::chrono::milliseconds defaultDeadline{60'000};

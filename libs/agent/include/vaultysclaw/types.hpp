@@ -3,9 +3,11 @@
 // Times of day are Timestamp (UTC, milliseconds). Texts from the wire that nobody signed are marked as such.
 #pragma once
 
+#include <algorithm>
 #include <chrono>
 #include <cstdint>
 #include <iosfwd>
+#include <limits>
 #include <nlohmann/json.hpp>
 #include <optional>
 #include <string>
@@ -44,7 +46,13 @@ struct ChatMessage {
 struct TokenUsage {
   std::int64_t promptTokens = 0;
   std::int64_t completionTokens = 0;
-  std::int64_t total() const { return promptTokens + completionTokens; }
+  // The largest number when the sum is larger; counts below zero are none.
+  std::int64_t total() const {
+    const std::int64_t prompt = std::max<std::int64_t>(promptTokens, 0);
+    const std::int64_t completion = std::max<std::int64_t>(completionTokens, 0);
+    const std::int64_t most = std::numeric_limits<std::int64_t>::max();
+    return prompt > most - completion ? most : prompt + completion;
+  }
   bool operator==(const TokenUsage&) const = default;
 };
 
@@ -63,6 +71,7 @@ struct AuthCompleteInfo {
   std::optional<std::string> policyId = {};
   std::optional<Timestamp> policyExpiresAt = {};
   ResourceLimits limits = {};
+  std::string certificate = {};  // the handshake's last message, base64: both sides have signed it
 };
 
 struct LlmConfig {

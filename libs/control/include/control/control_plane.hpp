@@ -159,8 +159,8 @@ class ControlPlane {
   // DeadlineExceeded, Busy, InvalidArgument. A failed intent is a RunResult, not an error. Returns the intent's id, for
   // cancelIntent(), when one was made.
   virtual std::optional<IntentId> run(RunRequest request, Reply<RunResult> reply) = 0;
-  // Nobody waits for this intent any more: an agent that can be told to stop is told, and its answer ends the intent; one
-  // that has not been sent yet ends as failed. Ids that are not pending are ignored.
+  // Nobody waits for this intent any more: an agent that can be told to stop is told, and its answer ends the intent;
+  // one that has not been sent yet ends as failed. Ids that are not pending are ignored.
   virtual void cancelIntent(const IntentId& id, std::string_view reason) = 0;
   // As run, but replies once the intent is stored and sent; the result is stored when it comes.
   virtual void send(RunRequest request, Reply<SentIntent> reply) = 0;

@@ -114,7 +114,7 @@ void writeIntent(JsonWriter& w, const ControlPlane::IntentView& intent, Detail d
   w.member("intentId", row.id.value);
   w.member("did", row.did.value);
   w.member("action", row.action);
-  writeRaw(w, "params", row.params, "{}");
+  writeRaw(w, "params", row.params, row.paramsOmitted ? "null" : "{}");
   w.member("status", row.status);
   writeRaw(w, "output", row.output.value_or(""), "null");
   writeOrNull(w, "error", row.error);
@@ -125,6 +125,8 @@ void writeIntent(JsonWriter& w, const ControlPlane::IntentView& intent, Detail d
   w.member("createdAt", toIso8601(row.createdAt));
   writeTimeOrNull(w, "executedAt", row.executedAt);
   writeTimeOrNull(w, "finishedAt", row.finishedAt);
+  if (row.paramsOmitted) w.member("paramsOmitted", true);
+  if (row.outputOmitted) w.member("outputOmitted", true);
   if (detail == Detail::Full) w.member("token", row.token);
   w.endObject();
 }

@@ -204,9 +204,8 @@ class TestAgent {
       for (const auto& c : options.capabilities) capabilities.emplace_back(c);
       msgpack::Array features;
       for (const auto& f : options.features) features.emplace_back(f);
-      config.metadata = {{"name", options.name},
-                         {"capabilities", std::move(capabilities)},
-                         {"features", std::move(features)}};
+      config.metadata = {
+          {"name", options.name}, {"capabilities", std::move(capabilities)}, {"features", std::move(features)}};
       v1_.emplace(self_, std::move(config), entropy_, clock_.now());
       init = v1_->init();
     }

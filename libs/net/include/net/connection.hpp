@@ -15,7 +15,9 @@ namespace vaultysclaw::net {
 
 enum class FrameKind : std::uint8_t { Text, Binary };
 
-// What the transport itself guarantees about who can read and change the bytes (docs/protocol.md 7.2).
+// What the transport itself guarantees about who can read and change the bytes (docs/protocol.md 7.2). It describes the
+// connection as this process sees it: what comes from a reverse proxy on the same machine is Loopback, wherever the
+// client is and even if the client spoke plain HTTP to the proxy. Whoever runs such a proxy has it accept TLS only.
 enum class Protection : std::uint8_t { None, Loopback, VerifiedTls };
 
 struct PeerInfo {
@@ -58,6 +60,9 @@ class Connection {
   // Sends what is queued, then the close frame; onClose follows, within 5 s at most. Messages that arrive after this
   // call are dropped.
   virtual void close(std::uint16_t code, std::string_view reason) = 0;
+  // For messages that begin to arrive from now on, instead of ConnectionLimits::maxMessageBytes; at least 1. A side
+  // that does not know its peer yet starts low and raises it, since that much is buffered for a message.
+  virtual void setMaxMessageBytes(std::size_t bytes) = 0;
   virtual std::size_t queuedBytes() const = 0;
   virtual const PeerInfo& peer() const = 0;
 };
@@ -87,7 +92,8 @@ class Dialer {
   virtual ~Dialer() = default;
   // Calls `done` once, on the executor, never before returning. Errors: InvalidArgument (the URL), Unavailable
   // (refused, unknown host, proxy), Unauthenticated (TLS: certificate not trusted or for another name),
-  // DeadlineExceeded.
+  // DeadlineExceeded. The deadline holds for a name server that does not answer, too, but the system's look-up goes on
+  // behind it: look-ups of one loop run one after the other, and destroying the loop waits for the one under way.
   [[nodiscard]] virtual Pending dial(DialOptions options,
                                      std::function<void(Result<std::unique_ptr<Connection>>)> done) = 0;
 };

@@ -11,7 +11,8 @@
 namespace vaultysclaw::net {
 
 // Owned by main() or by the SDK's Runtime; outlives everything made on it. The thread starts in the constructor; the
-// destructor stops and joins it (tasks not yet run are destroyed). post() from any thread.
+// destructor stops and joins it (tasks not yet run are destroyed), and waits for a host name look-up under way, which
+// the system cannot break off. post() from any thread.
 class IoLoop final : public Executor {
  public:
   explicit IoLoop(std::string threadName = "vc-io");

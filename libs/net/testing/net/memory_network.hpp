@@ -268,6 +268,7 @@ class MemoryConnection final : public net::Connection {
     return wire_->send(i_, kind, std::move(data));
   }
   void close(std::uint16_t code, std::string_view reason) override { wire_->close(i_, code, reason); }
+  void setMaxMessageBytes(std::size_t bytes) override { wire_->end(i_).limits.maxMessageBytes = bytes; }
   std::size_t queuedBytes() const override { return wire_->end(i_).outBytes; }
   const net::PeerInfo& peer() const override { return wire_->end(i_).peer; }
 

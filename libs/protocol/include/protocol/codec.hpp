@@ -14,10 +14,14 @@ inline constexpr std::size_t kMaxUnapprovedMessageBytes = std::size_t{64} << 10;
 inline constexpr std::size_t kMaxDepth = 64;
 // For free-standing values: one that passes validateJson() fits at every place of a message that takes a RawJson.
 inline constexpr std::size_t kMaxValueDepth = kMaxDepth - 4;
+// Items in one list of a message, other than capabilities and domains, which have limits of their own.
+inline constexpr std::size_t kMaxListItems = 10'000;
+inline constexpr std::size_t kMaxDomains = 1024;
+inline constexpr std::size_t kMaxDomainBytes = 253;
 
 // Reads one message. Malformed for whatever docs/protocol.md 7.7 refuses (BOM, invalid UTF-8, bytes after the value, a
 // member twice in one object, depth over 64, lone surrogates in RawJson values), for a missing or mistyped member, and
-// for ids and names over their limits; the message says which member. TooLarge over `maxBytes`.
+// for ids, names and lists over their limits; the message says which member. TooLarge over `maxBytes`.
 Result<Message> decode(std::string_view text, std::size_t maxBytes = kMaxMessageBytes);
 
 // Writes one message; members in the order of docs/protocol.md, absent ones left out.

@@ -35,6 +35,9 @@ struct StoredUsage {
   std::int64_t promptToday = 0, completionToday = 0;
   std::int64_t promptTotal = 0, completionTotal = 0;
   std::int64_t promptUnsynced = 0, completionUnsynced = 0;
+  // The open sync: what of the unsynced is reported under this id, and not acknowledged yet. Empty: none is open.
+  std::string syncId{};
+  std::int64_t promptSyncing = 0, completionSyncing = 0;
   std::int64_t requestsThisHour = 0;
   WallTime hourWindowStart{};
 };
@@ -47,6 +50,9 @@ class AgentState {
 
   // Inserts as Running if (control plane, id) is new and returns nothing; else returns what is stored.
   virtual Result<std::optional<SeenIntent>> acceptIntent(const SeenIntent& intent) = 0;
+  // What is stored, without inserting.
+  virtual Result<std::optional<SeenIntent>> seenIntent(const std::string& controlPlaneDid,
+                                                       const std::string& intentId) = 0;
   // Running becomes Finished. Conflict when it has ended already (the first answer counts), NotFound when unknown.
   virtual Status finishIntent(const std::string& controlPlaneDid, const std::string& intentId,
                               std::string_view result) = 0;

@@ -16,6 +16,10 @@
 
 namespace vaultysclaw::store {
 
+// A list of intents must not need gigabytes because of what agents answered: longer params and outputs are read one by
+// one.
+inline constexpr std::size_t kMaxListedBytes = std::size_t{64} << 10;
+
 // JSON texts (capabilities, limits, details) are written and read by the caller; the store keeps them as they are.
 struct AgentRow {
   Did did{};
@@ -60,6 +64,7 @@ struct IntentRow {
   WallTime createdAt{};
   std::optional<WallTime> executedAt{};  // the agent's claim
   std::optional<WallTime> finishedAt{};
+  bool paramsOmitted = false, outputOmitted = false;  // in lists, which leave out what is over kMaxListedBytes
 };
 
 // One audited act. `hash` = SHA-256 over the previous row's hash and this row's fields (audit.cpp in libs/control makes
@@ -110,7 +115,8 @@ class ControlReader {
   virtual Result<Listing<RegistrationRow>> registrations(std::optional<std::string> status,
                                                          Page page) = 0;  // newest first
   virtual Result<std::optional<IntentRow>> intent(const IntentId& id) = 0;
-  virtual Result<Listing<IntentRow>> intents(const IntentFilter& filter, Page page) = 0;            // newest first
+  // Newest first. Params and outputs over kMaxListedBytes are left out, errors cut at 4096 characters.
+  virtual Result<Listing<IntentRow>> intents(const IntentFilter& filter, Page page) = 0;
   virtual Result<Listing<AuditRow>> audit(const AuditFilter& filter, Page page) = 0;                // newest first
   virtual Result<std::vector<AuditRow>> auditRange(std::int64_t firstSeq, std::int64_t count) = 0;  // in order
   virtual Result<std::optional<AuditRow>> lastAudit() = 0;
@@ -127,8 +133,8 @@ class ControlWriter : public ControlReader {
   virtual Status putRegistration(const RegistrationRow& row) = 0;  // inserts or replaces
   virtual Status insertIntent(const IntentRow& row) = 0;           // Conflict when the id exists
   // Ends a pending intent: takes status, output, error, code and times from `row`, the rest stays. A lost one, whose
-  // answer the agent had kept, may still become success or failed. Conflict when it has ended otherwise (the first answer
-  // counts), NotFound when unknown, InvalidArgument when `row` is pending itself.
+  // answer the agent had kept, may still become success or failed. Conflict when it has ended otherwise (the first
+  // answer counts), NotFound when unknown, InvalidArgument when `row` is pending itself.
   virtual Status finishIntent(const IntentRow& row) = 0;
   virtual Status appendAudit(const AuditRow& row) = 0;     // Conflict unless seq is the next one
   virtual Status putApiToken(const ApiTokenRow& row) = 0;  // inserts or replaces; Conflict when another has the hash

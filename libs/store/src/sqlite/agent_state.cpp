@@ -45,6 +45,11 @@ CREATE TABLE small_values (
   value BLOB NOT NULL
 ) STRICT;
 )sql",
+    R"sql(
+ALTER TABLE usage ADD COLUMN sync_id TEXT NOT NULL DEFAULT '';
+ALTER TABLE usage ADD COLUMN prompt_syncing INTEGER NOT NULL DEFAULT 0;
+ALTER TABLE usage ADD COLUMN completion_syncing INTEGER NOT NULL DEFAULT 0;
+)sql",
 };
 
 constexpr sqlite::Schema kSchema{"agent state", sqlite::kAgentStateId, kMigrations};
@@ -88,15 +93,15 @@ class SqliteAgentState final : public AgentState {
                  "VALUES (?, ?, ?, 0, x'', ?) ON CONFLICT DO NOTHING",
                  intent.controlPlaneDid, intent.intentId, intent.fingerprint, intent.acceptedAt));
     if (inserted == 1) return std::optional<SeenIntent>();
-    VC_TRY_ASSIGN(
-        Statement found,
-        db().query("SELECT control_plane_did, intent_id, fingerprint, result, accepted_at, state FROM intents "
-                   "WHERE control_plane_did = ? AND intent_id = ?",
-                   intent.controlPlaneDid, intent.intentId));
-    VC_TRY_ASSIGN(const bool row, found.step());
-    if (!row) return Error{Errc::Internal, "an intent that exists cannot be read"};
-    VC_TRY_ASSIGN(SeenIntent seen, readIntent(found));
-    return std::optional(std::move(seen));
+    VC_TRY_ASSIGN(std::optional<SeenIntent> seen, find(intent.controlPlaneDid, intent.intentId));
+    if (!seen) return Error{Errc::Internal, "an intent that exists cannot be read"};
+    return seen;
+  }
+
+  Result<std::optional<SeenIntent>> seenIntent(const std::string& controlPlaneDid,
+                                               const std::string& intentId) override {
+    std::lock_guard lock(mutex_);
+    return find(controlPlaneDid, intentId);
   }
 
   Status finishIntent(const std::string& controlPlaneDid, const std::string& intentId,
@@ -146,7 +151,8 @@ class SqliteAgentState final : public AgentState {
     std::lock_guard lock(mutex_);
     VC_TRY_ASSIGN(Statement found,
                   db().query("SELECT utc_day, prompt_today, completion_today, prompt_total, completion_total, "
-                             "prompt_unsynced, completion_unsynced, requests_this_hour, hour_window_start FROM usage"));
+                             "prompt_unsynced, completion_unsynced, sync_id, prompt_syncing, completion_syncing, "
+                             "requests_this_hour, hour_window_start FROM usage"));
     VC_TRY_ASSIGN(const bool row, found.step());
     if (!row) return StoredUsage{};
     return StoredUsage{.utcDay = found.integer(),
@@ -156,18 +162,21 @@ class SqliteAgentState final : public AgentState {
                        .completionTotal = found.integer(),
                        .promptUnsynced = found.integer(),
                        .completionUnsynced = found.integer(),
+                       .syncId = found.text(),
+                       .promptSyncing = found.integer(),
+                       .completionSyncing = found.integer(),
                        .requestsThisHour = found.integer(),
                        .hourWindowStart = found.time()};
   }
 
   Status saveUsage(const StoredUsage& u) override {
     std::lock_guard lock(mutex_);
-    VC_TRY(
-        db().run("INSERT OR REPLACE INTO usage (id, utc_day, prompt_today, completion_today, prompt_total, "
-                 "completion_total, prompt_unsynced, completion_unsynced, requests_this_hour, hour_window_start) "
-                 "VALUES (1, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
-                 u.utcDay, u.promptToday, u.completionToday, u.promptTotal, u.completionTotal, u.promptUnsynced,
-                 u.completionUnsynced, u.requestsThisHour, u.hourWindowStart));
+    VC_TRY(db().run(
+        "INSERT OR REPLACE INTO usage (id, utc_day, prompt_today, completion_today, prompt_total, "
+        "completion_total, prompt_unsynced, completion_unsynced, sync_id, prompt_syncing, completion_syncing, "
+        "requests_this_hour, hour_window_start) VALUES (1, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
+        u.utcDay, u.promptToday, u.completionToday, u.promptTotal, u.completionTotal, u.promptUnsynced,
+        u.completionUnsynced, u.syncId, u.promptSyncing, u.completionSyncing, u.requestsThisHour, u.hourWindowStart));
     return {};
   }
 
@@ -210,6 +219,19 @@ class SqliteAgentState final : public AgentState {
 
  private:
   Database& db() { return file_.db; }
+
+  // Under mutex_.
+  Result<std::optional<SeenIntent>> find(const std::string& controlPlaneDid, const std::string& intentId) {
+    VC_TRY_ASSIGN(
+        Statement found,
+        db().query("SELECT control_plane_did, intent_id, fingerprint, result, accepted_at, state FROM intents "
+                   "WHERE control_plane_did = ? AND intent_id = ?",
+                   controlPlaneDid, intentId));
+    VC_TRY_ASSIGN(const bool row, found.step());
+    if (!row) return std::optional<SeenIntent>();
+    VC_TRY_ASSIGN(SeenIntent seen, readIntent(found));
+    return std::optional(std::move(seen));
+  }
 
   std::mutex mutex_;
   sqlite::OwnedFile file_;

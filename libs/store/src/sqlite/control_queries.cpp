@@ -39,24 +39,35 @@ RegistrationRow readRegistration(Statement& row) {
           .decidedBy = row.text()};
 }
 
-#define VC_INTENT_COLUMNS                                                                             \
-  "id, did, action, params, token, status, output, error, code, user_did, requested_by, created_at, " \
-  "executed_at, finished_at"
+#define VC_INTENT_COLUMNS_WITH(params, output, error, omitted)     \
+  "id, did, action, " params ", token, status, " output ", " error \
+  ", code, user_did, requested_by, "                               \
+  "created_at, executed_at, finished_at, " omitted
+#define VC_INTENT_COLUMNS VC_INTENT_COLUMNS_WITH("params", "output", "error", "0, 0")
+static_assert(kMaxListedBytes == 65536, "the number below");
+#define VC_TOO_LONG(column) "coalesce(length(CAST(" column " AS BLOB)), 0) > 65536"
+#define VC_LISTED_INTENT_COLUMNS                                                                                    \
+  VC_INTENT_COLUMNS_WITH("CASE WHEN " VC_TOO_LONG("params") " THEN '' ELSE params END",                             \
+                         "CASE WHEN " VC_TOO_LONG("output") " THEN NULL ELSE output END", "substr(error, 1, 4096)", \
+                         VC_TOO_LONG("params") ", " VC_TOO_LONG("output"))
 IntentRow readIntent(Statement& row) {
-  return {.id = IntentId(row.text()),
-          .did = Did(row.text()),
-          .action = row.text(),
-          .params = row.text(),
-          .token = row.text(),
-          .status = row.text(),
-          .output = row.optionalText(),
-          .error = row.optionalText(),
-          .code = row.optionalText(),
-          .userDid = row.optionalText(),
-          .requestedBy = row.text(),
-          .createdAt = row.time(),
-          .executedAt = row.optionalTime(),
-          .finishedAt = row.optionalTime()};
+  IntentRow read{.id = IntentId(row.text()),
+                 .did = Did(row.text()),
+                 .action = row.text(),
+                 .params = row.text(),
+                 .token = row.text(),
+                 .status = row.text(),
+                 .output = row.optionalText(),
+                 .error = row.optionalText(),
+                 .code = row.optionalText(),
+                 .userDid = row.optionalText(),
+                 .requestedBy = row.text(),
+                 .createdAt = row.time(),
+                 .executedAt = row.optionalTime(),
+                 .finishedAt = row.optionalTime()};
+  read.paramsOmitted = row.integer() != 0;
+  read.outputOmitted = row.integer() != 0;
+  return read;
 }
 
 #define VC_AUDIT_COLUMNS "seq, at, actor, action, target, details, previous_hash, hash"
@@ -179,7 +190,7 @@ Result<std::optional<IntentRow>> findIntent(Database& db, const IntentId& id) {
 Result<Listing<IntentRow>> listIntents(Database& db, const IntentFilter& filter, Page page) {
   // The plus keeps SQLite from walking every agent's intents of that status when one agent's would do.
   const char* status = filter.did ? "+status" : "status";
-  return list(db, VC_INTENT_COLUMNS, "intents", "created_at DESC, rowid DESC",
+  return list(db, VC_LISTED_INTENT_COLUMNS, "intents", "created_at DESC, rowid DESC",
               Where().equal("did", filter.did).equal(status, filter.status), page, readIntent, filter.did,
               filter.status);
 }

@@ -138,10 +138,12 @@ Status Writer::insertIntent(const IntentRow& row) {
 
 Status Writer::finishIntent(const IntentRow& row) {
   if (row.status == "pending") return Error{Errc::InvalidArgument, "pending is no way to end an intent"};
-  VC_TRY_ASSIGN(const std::int64_t changed,
-                db_.run("UPDATE intents SET status = ?, output = ?, error = ?, code = ?, executed_at = ?, "
-                        "finished_at = ? WHERE id = ? AND (status = 'pending' OR (status = 'lost' AND ? IN ('success', 'failed')))",
-                        row.status, row.output, row.error, row.code, row.executedAt, row.finishedAt, row.id, row.status));
+  VC_TRY_ASSIGN(
+      const std::int64_t changed,
+      db_.run(
+          "UPDATE intents SET status = ?, output = ?, error = ?, code = ?, executed_at = ?, "
+          "finished_at = ? WHERE id = ? AND (status = 'pending' OR (status = 'lost' AND ? IN ('success', 'failed')))",
+          row.status, row.output, row.error, row.code, row.executedAt, row.finishedAt, row.id, row.status));
   if (changed == 1) return {};
   VC_TRY_ASSIGN(const std::optional<IntentRow> found, findIntent(db_, row.id));
   if (!found) return Error{Errc::NotFound, "no intent has the id " + row.id.value};
