@@ -45,6 +45,13 @@ git ls-files -z --cached --others --exclude-standard '*.cpp' '*.hpp' '*.sh' '*.c
 step "Shell scripts"
 shellcheck -x dev scripts/*.sh .ci/run || finding "shellcheck"
 
+step "Links"
+for file in *.md docs/*.md; do
+  grep -oE '\]\([^)# ]+' "$file" | sed 's/^](//' | { grep -v '^https\?:' || true; } | while IFS= read -r link; do
+    [ -e "$(dirname "$file")/$link" ] || printf '%s -> %s\n' "$file" "$link"
+  done
+done | report "dead link" || true
+
 if [ -s "$findings" ]; then
   die "$(wc -l <"$findings") finding(s)"
 fi

@@ -63,9 +63,9 @@ TEST_F(RestSecurity, ForeignHostNamesAreRefused) {
                            "[2001:DB8::7]:3000", "[::ffff:127.0.0.1]:3000", "claw.lan:443"}) {
     EXPECT_EQ(withHost(good), 200) << good;
   }
-  for (const char* bad : {"evil.example", "evil.example:3000", "localhost.evil.example", "127.0.0.1.evil.example",
-                          "[evil]", "1.2.3", "localhost@evil.example", "[::1].evil.example", "[::1]evil:3000", "[::1",
-                          "localhost.", "[fe80::1%25eth0]"}) {
+  for (const char* bad :
+       {"evil.example", "evil.example:3000", "localhost.evil.example", "127.0.0.1.evil.example", "[evil]", "1.2.3",
+        "localhost@evil.example", "[::1].evil.example", "[::1]evil:3000", "[::1", "localhost.", "[fe80::1%25eth0]"}) {
     EXPECT_EQ(withHost(bad), 421) << bad;
   }
   EXPECT_EQ(withHost(""), 400);
