@@ -56,6 +56,8 @@ class CommandLine {
         ->envname("VAULTYSCLAW_TOKEN_FILE");
     file(app_, "--ca-file", global_.caFile, "PEM file with the authorities to trust for https")
         ->envname("VAULTYSCLAW_CA_FILE");
+    app_.add_flag("--allow-plaintext", global_.allowPlaintext, "Sends the token over http:// to another machine too")
+        ->envname("VAULTYSCLAW_ALLOW_PLAINTEXT");
     app_.add_flag("--json", global_.json, "Prints JSON for programs instead of text for people");
     auto* config = app_.set_config("--config", "", "TOML file with options; a [section] for each subcommand");
     config->envname("VAULTYSCLAW_CONFIG");

@@ -17,6 +17,7 @@ struct GlobalOptions {
   std::string url = "http://127.0.0.1:3000";
   std::string tokenFile = "./.vaultys/control-plane/api.token";
   std::string caFile;
+  bool allowPlaintext = false;  // the token may go over http:// to another machine
   bool json = false;
 };
 

@@ -263,6 +263,15 @@ TEST_F(Cli, NothingListeningIsNoConnection) {
   EXPECT_EQ(run({"agents"}).code, kUsage);
 }
 
+TEST_F(Cli, TheTokenDoesNotTravelInTheClear) {
+  for (const char* const remote : {"http://192.0.2.1:3000", "http://claw.invalid", "http://[2001:db8::1]:3000/x"}) {
+    url = remote;
+    const Outcome r = run({"agents"});
+    EXPECT_EQ(r.code, kUsage) << remote;
+    EXPECT_THAT(r.err, HasSubstr("--allow-plaintext"));
+  }
+}
+
 TEST_F(Cli, UsageErrorsAreTwoAndEveryCommandHasAnExample) {
   url.clear();
   for (const std::vector<std::string>& bad : std::vector<std::vector<std::string>>{{},

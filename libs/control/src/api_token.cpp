@@ -3,6 +3,10 @@
 
 namespace vaultysclaw::control {
 
+namespace {
+constexpr std::size_t kMaxTokenFileBytes = 4096;
+}
+
 Status ensureApiToken(store::ControlStore& store, FileStore& files, const std::filesystem::path& tokenFile,
                       Clock& clock, Entropy& entropy) {
   bool exists = false;
@@ -11,7 +15,10 @@ Status ensureApiToken(store::ControlStore& store, FileStore& files, const std::f
     exists = !tokens.empty();
     return {};
   }));
-  if (exists) return {};
+  if (exists) {
+    const auto file = files.readPrivate(tokenFile, kMaxTokenFileBytes);
+    if (file.ok() || file.error().code != Errc::NotFound) return {};
+  }
   std::array<std::uint8_t, 32> secret{};
   entropy.fill(secret);
   std::string token = "vcp_" + hexEncode(secret);

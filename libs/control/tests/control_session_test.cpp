@@ -473,6 +473,17 @@ TEST_F(Sessions, ApiTokenIsMadeOnce) {
   ASSERT_TRUE(ensureApiToken(*store, *files, path, clock, entropy).ok());
   EXPECT_EQ(asText(files->readPrivate(path, 1000).value().view()), asText(token->view())) << "left as it is";
   std::filesystem::remove(path);
+  ASSERT_TRUE(ensureApiToken(*store, *files, path, clock, entropy).ok());
+  const auto second = files->readPrivate(path, 1000);
+  ASSERT_TRUE(second.ok()) << "a lost file is written again";
+  EXPECT_NE(asText(second->view()), asText(token->view()));
+  ASSERT_TRUE(store
+                  ->readBlocking([](store::ControlReader& reader) -> Status {
+                    EXPECT_EQ(reader.apiTokens().value().size(), 2U);
+                    return {};
+                  })
+                  .ok());
+  std::filesystem::remove(path);
 }
 
 }  // namespace

@@ -195,7 +195,8 @@ class ControlPlane {
 };
 
 // API tokens: "vcp_" and 64 hex digits; only the SHA-256 is stored. Blocking; used at start.
-// Makes one and writes it to `tokenFile` (0600) when the store has none; else leaves both as they are.
+// Makes one and writes it to `tokenFile` (0600) when the store has none or the file has gone (who may write the data
+// directory owns the control plane anyway; earlier tokens stay valid); else leaves both as they are.
 Status ensureApiToken(store::ControlStore& store, FileStore& files, const std::filesystem::path& tokenFile,
                       Clock& clock, Entropy& entropy);
 
