@@ -43,16 +43,6 @@ std::vector<std::string> mergedEnvironment(const std::map<std::string, std::stri
 
 }  // namespace
 
-TemporaryDirectory::TemporaryDirectory() {
-  std::string pattern = (std::filesystem::temp_directory_path() / "vaultysclaw-XXXXXX").string();
-  if (::mkdtemp(pattern.data()) == nullptr) throw std::runtime_error("mkdtemp failed");
-  path_ = pattern;
-}
-TemporaryDirectory::~TemporaryDirectory() {
-  std::error_code ignored;
-  std::filesystem::remove_all(path_, ignored);
-}
-
 ChildProcess::ChildProcess(std::string name, std::vector<std::string> arguments,
                            std::map<std::string, std::string> environment, std::filesystem::path workDirectory)
     : outFile_(workDirectory / (name + ".out")), errFile_(workDirectory / (name + ".err")) {

@@ -11,20 +11,11 @@
 
 #include <sys/types.h>
 
+#include "base/temporary_directory.hpp"
+
 namespace vaultysclaw::system_test {
 
-// A directory that goes with the test.
-class TemporaryDirectory {
- public:
-  TemporaryDirectory();
-  TemporaryDirectory(const TemporaryDirectory&) = delete;
-  TemporaryDirectory& operator=(const TemporaryDirectory&) = delete;
-  ~TemporaryDirectory();
-  const std::filesystem::path& path() const { return path_; }
-
- private:
-  std::filesystem::path path_;
-};
+using vaultysclaw::testing::TemporaryDirectory;
 
 struct Output {
   int status = -1;  // exit status; 128 + signal when a signal ended it

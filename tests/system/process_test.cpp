@@ -12,7 +12,7 @@
 namespace vaultysclaw::system_test {
 namespace {
 
-using testing::HasSubstr;
+using ::testing::HasSubstr;
 using Json = nlohmann::json;
 using namespace std::chrono_literals;
 
@@ -20,7 +20,7 @@ const std::string kProduct = VC_PRODUCT_BINARY;
 const std::string kProbe = VC_PROBE_BINARY;
 const std::string kHttpProxy = VC_HTTP_PROXY_BINARY;
 
-class Processes : public testing::Test {
+class Processes : public ::testing::Test {
  protected:
   void TearDown() override {
     if (!HasFailure()) return;

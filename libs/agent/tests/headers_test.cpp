@@ -13,7 +13,7 @@ namespace {
 
 TEST(PublicHeaders, CompileAloneWithTheirOwnDirectoryOnly) {
   const std::filesystem::path source = std::string(VC_SOURCE_DIR) + "/libs/agent/include/vaultysclaw";
-  const TempDir dir;
+  const TemporaryDirectory dir;
   // Only vaultysclaw/ itself: the directory beside it holds internal headers.
   std::filesystem::create_directory(dir.file("include"));
   std::filesystem::create_directory_symlink(source, dir.file("include/vaultysclaw"));

@@ -80,7 +80,7 @@ class Threads : public ::testing::Test {
     }
   }
 
-  TempDir dir;
+  TemporaryDirectory dir;
   std::unique_ptr<Clock> clock;
   std::unique_ptr<Entropy> entropy;
   TestControlPlane cp;

@@ -4,32 +4,14 @@
 
 #include <cerrno>
 #include <cstring>
-#include <system_error>
 
+#include "base/descriptor.hpp"
 #include "base/ports.hpp"
 
 namespace vaultysclaw {
 namespace {
 
 namespace fs = std::filesystem;
-
-Error ioError(std::string_view doing, const fs::path& path) {
-  return Error{Errc::Io, std::string(doing) + " " + path.string() + ": " + std::system_category().message(errno)};
-}
-
-class Descriptor {
- public:
-  explicit Descriptor(int fd) : fd_(fd) {}
-  Descriptor(const Descriptor&) = delete;
-  Descriptor& operator=(const Descriptor&) = delete;
-  ~Descriptor() {
-    if (fd_ >= 0) ::close(fd_);
-  }
-  int get() const { return fd_; }
-
- private:
-  int fd_;
-};
 
 Status writeAll(int fd, BytesView content, const fs::path& path) {
   while (!content.empty()) {

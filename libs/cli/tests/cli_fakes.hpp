@@ -11,6 +11,7 @@
 #include <sstream>
 
 #include "base/guarded.hpp"
+#include "base/temporary_directory.hpp"
 #include "cli/cli.hpp"
 #include "net/io_loop.hpp"
 
@@ -28,23 +29,7 @@ struct Outcome {
   std::string out, err;
 };
 
-class TemporaryDirectory {
- public:
-  TemporaryDirectory() {
-    std::string pattern = (std::filesystem::temp_directory_path() / "vc-cli-XXXXXX").string();
-    path_ = mkdtemp(pattern.data());
-  }
-  ~TemporaryDirectory() {
-    std::error_code ignored;
-    std::filesystem::remove_all(path_, ignored);
-  }
-  TemporaryDirectory(const TemporaryDirectory&) = delete;
-  TemporaryDirectory& operator=(const TemporaryDirectory&) = delete;
-  std::string file(const std::string& name) const { return (path_ / name).string(); }
-
- private:
-  std::filesystem::path path_;
-};
+using vaultysclaw::testing::TemporaryDirectory;
 
 class CliFixture : public ::testing::Test {
  protected:

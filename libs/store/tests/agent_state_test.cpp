@@ -5,7 +5,7 @@
 #include <atomic>
 #include <thread>
 
-#include "temporary_directory.hpp"
+#include "store_testing.hpp"
 
 namespace vaultysclaw::store {
 namespace {

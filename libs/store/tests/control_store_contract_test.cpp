@@ -5,7 +5,7 @@
 #include <thread>
 
 #include "store/control_store.hpp"
-#include "temporary_directory.hpp"
+#include "store_testing.hpp"
 
 namespace vaultysclaw::store {
 namespace {

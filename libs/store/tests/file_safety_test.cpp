@@ -9,7 +9,7 @@
 #include "../src/sqlite/database.hpp"
 #include "store/agent_state.hpp"
 #include "store/control_store.hpp"
-#include "temporary_directory.hpp"
+#include "store_testing.hpp"
 
 namespace vaultysclaw::store {
 namespace {

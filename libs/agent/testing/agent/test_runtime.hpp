@@ -1,8 +1,6 @@
 // A Runtime whose time, network and threads belong to a test: everything runs on the test's thread, on a FakeLoop.
 #pragma once
 
-#include <stdlib.h>
-
 #include <deque>
 #include <filesystem>
 #include <memory>
@@ -10,30 +8,11 @@
 
 #include "agent/ports.hpp"
 #include "base/fake_loop.hpp"
+#include "base/temporary_directory.hpp"
 #include "net/memory_network.hpp"
 #include "vaultysclaw/runtime.hpp"
 
 namespace vaultysclaw::testing {
-
-// A directory that is gone at the end of the test.
-class TempDir {
- public:
-  TempDir() {
-    std::string name = (std::filesystem::temp_directory_path() / "vc-agent-XXXXXX").string();
-    VC_ASSERT(mkdtemp(name.data()) != nullptr, "mkdtemp failed");
-    path_ = name;
-  }
-  ~TempDir() {
-    std::error_code ignored;
-    std::filesystem::remove_all(path_, ignored);
-  }
-  TempDir(const TempDir&) = delete;
-  TempDir& operator=(const TempDir&) = delete;
-  std::string file(std::string_view name) const { return (path_ / name).string(); }
-
- private:
-  std::filesystem::path path_;
-};
 
 // Handlers on the loop's turns, or, while held, only when the test says so.
 class LoopLanes final : public detail::Lanes {
@@ -105,7 +84,7 @@ class LoopEvents final : public detail::EventQueue {
 
 // Everything agents and control planes of one test share. One thread.
 struct TestWorld {
-  TempDir dir;
+  TemporaryDirectory dir;
   FakeClock clock;
   FakeEntropy entropy;
   FakeLoop loop{clock};

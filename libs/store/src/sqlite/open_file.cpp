@@ -8,7 +8,8 @@
 #include <array>
 #include <cerrno>
 #include <optional>
-#include <system_error>
+
+#include "base/descriptor.hpp"
 
 namespace vaultysclaw::store::sqlite {
 namespace {
@@ -19,29 +20,11 @@ constexpr mode_t kPrivate = 0600;
 // Files up to this size are checked as a whole when opened; larger ones show damage when it is read.
 constexpr std::uintmax_t kFullCheckBytes = 64u << 20;
 
-Error ioError(std::string_view doing, const fs::path& path) {
-  return Error{Errc::Io, std::string(doing) + " " + path.string() + ": " + std::system_category().message(errno)};
-}
-
 fs::path withSuffix(const fs::path& path, const char* suffix) {
   fs::path out = path;
   out += suffix;
   return out;
 }
-
-class Descriptor {
- public:
-  explicit Descriptor(int fd) : fd_(fd) {}
-  Descriptor(const Descriptor&) = delete;
-  Descriptor& operator=(const Descriptor&) = delete;
-  ~Descriptor() {
-    if (fd_ >= 0) ::close(fd_);
-  }
-  int get() const { return fd_; }
-
- private:
-  int fd_;
-};
 
 const char* kindOf(std::uint32_t applicationId) {
   if (applicationId == static_cast<std::uint32_t>(kAgentStateId)) return "a VaultysClaw agent's state";

@@ -10,29 +10,11 @@
 #include <system_error>
 
 #include "base/result.hpp"
+#include "base/temporary_directory.hpp"
 
 namespace vaultysclaw::store {
 
-// A fresh private directory, removed with everything in it.
-class TemporaryDirectory {
- public:
-  TemporaryDirectory() {
-    std::string name = (std::filesystem::temp_directory_path() / "vc-store-XXXXXX").string();
-    if (::mkdtemp(name.data()) == nullptr) std::abort();
-    path_ = name;
-  }
-  TemporaryDirectory(const TemporaryDirectory&) = delete;
-  TemporaryDirectory& operator=(const TemporaryDirectory&) = delete;
-  ~TemporaryDirectory() {
-    std::error_code ignored;
-    std::filesystem::remove_all(path_, ignored);
-  }
-  const std::filesystem::path& path() const { return path_; }
-  std::filesystem::path operator/(const char* name) const { return path_ / name; }
-
- private:
-  std::filesystem::path path_;
-};
+using vaultysclaw::testing::TemporaryDirectory;
 
 inline std::string contentOf(const std::filesystem::path& path) {
   std::ifstream in(path, std::ios::binary);
