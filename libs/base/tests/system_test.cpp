@@ -11,6 +11,7 @@
 
 #include "base/fake_loop.hpp"
 #include "base/ports.hpp"
+#include "base/temporary_directory.hpp"
 
 namespace vaultysclaw {
 namespace {
@@ -19,22 +20,16 @@ namespace fs = std::filesystem;
 
 class FileStoreTest : public ::testing::Test {
  protected:
-  FileStoreTest() {
-    std::string pattern = (fs::temp_directory_path() / "vc-files-XXXXXX").string();
-    directory_ = ::mkdtemp(pattern.data());
-  }
-  ~FileStoreTest() override { fs::remove_all(directory_); }
-
   static unsigned mode(const fs::path& path) {
     struct stat info{};
     EXPECT_EQ(::stat(path.c_str(), &info), 0);
     return info.st_mode & 0777;
   }
   std::size_t filesInDirectory() const {
-    return static_cast<std::size_t>(std::distance(fs::directory_iterator(directory_), fs::directory_iterator()));
+    return static_cast<std::size_t>(std::distance(fs::directory_iterator(directory_.path()), fs::directory_iterator()));
   }
 
-  fs::path directory_;
+  testing::TemporaryDirectory directory_;
   std::unique_ptr<FileStore> files_ = makeSystemFileStore();
 };
 
@@ -64,7 +59,7 @@ TEST_F(FileStoreTest, RefusesFilesThatOthersMayRead) {
 
 TEST_F(FileStoreTest, NamesWhatIsWrong) {
   EXPECT_EQ(files_->readPrivate(directory_ / "none", 10).error().code, Errc::NotFound);
-  EXPECT_EQ(files_->readPrivate(directory_, 10).error().code, Errc::Malformed);
+  EXPECT_EQ(files_->readPrivate(directory_.path(), 10).error().code, Errc::Malformed);
   const fs::path fifo = directory_ / "fifo";
   ASSERT_EQ(::mkfifo(fifo.c_str(), 0600), 0);
   EXPECT_EQ(files_->readPrivate(fifo, 10).error().code, Errc::Malformed);

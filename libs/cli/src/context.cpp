@@ -4,7 +4,6 @@
 
 #include "base/ids.hpp"
 #include "base/log.hpp"
-#include "net/io_loop.hpp"
 
 namespace vaultysclaw::cli {
 namespace {
@@ -15,20 +14,6 @@ std::string trimmed(std::string_view text) {
   const auto from = text.find_first_not_of(" \t\r\n");
   if (from == std::string_view::npos) return {};
   return std::string(text.substr(from, text.find_last_not_of(" \t\r\n") - from + 1));
-}
-
-// http:// to another machine.
-bool leaksToken(std::string_view url) {
-  constexpr std::string_view kScheme = "http://";
-  if (!url.starts_with(kScheme)) return false;
-  std::string_view host = url.substr(kScheme.size());
-  host = host.substr(0, host.find_first_of("/?#"));
-  if (host.starts_with('[')) {
-    host = host.substr(1, host.find(']') - 1);
-  } else {
-    host = host.substr(0, host.find(':'));
-  }
-  return host != "localhost" && !net::isLoopbackAddress(host);
 }
 
 }  // namespace
@@ -53,7 +38,7 @@ void Context::printJson(const Answer& answer) {
 
 HttpClient* Context::client() {
   if (client_) return &*client_;
-  if (!options_.allowPlaintext && leaksToken(options_.url)) {
+  if (!options_.allowPlaintext && travelsInTheClear(options_.url)) {
     fail(kUsage, "everybody on the way to " + options_.url + " could read the API token",
          "Use https:// (see control-plane --tls-cert), or --allow-plaintext where the network itself is protected.");
     return nullptr;

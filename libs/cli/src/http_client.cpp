@@ -5,6 +5,8 @@
 #include <algorithm>
 #include <cstdlib>
 
+#include "net/io_loop.hpp"
+
 namespace vaultysclaw::cli {
 namespace {
 
@@ -164,6 +166,22 @@ Result<ClientReply> HttpClient::stream(const std::string& path, const std::strin
   transfer.onEvent = std::move(onEvent);
   transfer.stop = std::move(stop);
   return impl_->perform("POST", path, body, transfer, 0);
+}
+
+bool travelsInTheClear(const std::string& url) {
+  const std::unique_ptr<CURLU, decltype(&curl_url_cleanup)> parsed(curl_url(), &curl_url_cleanup);
+  const auto part = [&](CURLUPart which) {
+    char* text = nullptr;
+    if (curl_url_get(parsed.get(), which, &text, 0) != CURLUE_OK) return std::string();
+    const std::unique_ptr<char, decltype(&curl_free)> owner(text, &curl_free);
+    return std::string(text);
+  };
+  // Guessing as a transfer does: a URL without a scheme is http.
+  if (!parsed || curl_url_set(parsed.get(), CURLUPART_URL, url.c_str(), CURLU_GUESS_SCHEME) != CURLUE_OK) return false;
+  if (part(CURLUPART_SCHEME) != "http") return false;
+  std::string host = part(CURLUPART_HOST);
+  if (host.starts_with('[') && host.ends_with(']')) host = host.substr(1, host.size() - 2);
+  return host != "localhost" && !net::isLoopbackAddress(host);
 }
 
 std::string percentEncode(std::string_view text) {

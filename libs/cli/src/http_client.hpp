@@ -43,6 +43,9 @@ class HttpClient {
   std::unique_ptr<Impl> impl_;
 };
 
+// Whether requests to `url`, as libcurl reads it, go unencrypted to another machine. False for what is no URL.
+bool travelsInTheClear(const std::string& url);
+
 // RFC 3986: everything but unreserved characters is encoded.
 std::string percentEncode(std::string_view text);
 

@@ -264,7 +264,8 @@ TEST_F(Cli, NothingListeningIsNoConnection) {
 }
 
 TEST_F(Cli, TheTokenDoesNotTravelInTheClear) {
-  for (const char* const remote : {"http://192.0.2.1:3000", "http://claw.invalid", "http://[2001:db8::1]:3000/x"}) {
+  for (const char* const remote : {"http://192.0.2.1:3000", "http://claw.invalid", "http://[2001:db8::1]:3000/x",
+                                   "http://localhost:x@192.0.2.1", "HTTP://192.0.2.1", "192.0.2.1:3000"}) {
     url = remote;
     const Outcome r = run({"agents"});
     EXPECT_EQ(r.code, kUsage) << remote;

@@ -1,14 +1,13 @@
 #include "../src/audit.hpp"
 
 #include <gtest/gtest.h>
-#include <unistd.h>
 
 #include <algorithm>
-#include <cstdlib>
 #include <filesystem>
 #include <functional>
 
 #include "base/msgpack.hpp"
+#include "base/temporary_directory.hpp"
 #include "identity/hash.hpp"
 
 namespace vaultysclaw::control {
@@ -47,17 +46,11 @@ class BentReader final : public store::ControlReader {
 class AuditTest : public ::testing::Test {
  protected:
   AuditTest() {
-    std::string name = (std::filesystem::temp_directory_path() / "vc-audit-XXXXXX").string();
-    EXPECT_NE(::mkdtemp(name.data()), nullptr);
-    directory_ = name;
     auto opened = store::openControlStore({.path = directory_ / "c.db", .writerThread = store::WriterThread::No});
     EXPECT_TRUE(opened.ok());
     store_ = std::move(*opened);
   }
-  ~AuditTest() override {
-    store_.reset();
-    std::filesystem::remove_all(directory_);
-  }
+  ~AuditTest() override { store_.reset(); }
 
   Status append(const std::string& target) {
     return store_->writeBlocking([&](store::ControlWriter& writer) {
@@ -83,7 +76,7 @@ class AuditTest : public ::testing::Test {
     return *result;
   }
 
-  std::filesystem::path directory_;
+  vaultysclaw::testing::TemporaryDirectory directory_;
   std::unique_ptr<store::ControlStore> store_;
   AuditLog log_;
 };

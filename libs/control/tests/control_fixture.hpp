@@ -6,6 +6,7 @@
 #include <cstdlib>
 #include <filesystem>
 
+#include "base/temporary_directory.hpp"
 #include "control/control_plane.hpp"
 #include "control/test_agent.hpp"
 
@@ -35,17 +36,10 @@ class Waiting {
 
 class ControlTest : public ::testing::Test {
  protected:
-  ControlTest() {
-    std::string name = (std::filesystem::temp_directory_path() / "vc-control-XXXXXX").string();
-    if (::mkdtemp(name.data()) == nullptr) std::abort();
-    directory_ = name;
-    openStore();
-  }
+  ControlTest() { openStore(); }
   ~ControlTest() override {
     plane.reset();
     store.reset();
-    std::error_code ignored;
-    std::filesystem::remove_all(directory_, ignored);
   }
 
   void openStore(store::WriterThread thread = store::WriterThread::No) {
@@ -172,7 +166,7 @@ class ControlTest : public ::testing::Test {
   store::ControlStore* storePort = nullptr;
 
  private:
-  std::filesystem::path directory_;
+  TemporaryDirectory directory_;
 };
 
 inline std::vector<std::string> names(std::initializer_list<const char*> list) {

@@ -8,6 +8,7 @@
 #include <thread>
 
 #include "base/fake_loop.hpp"
+#include "base/temporary_directory.hpp"
 #include "identity/identity_file.hpp"
 
 namespace vaultysclaw::identity {
@@ -101,12 +102,6 @@ TEST_F(VaultysIdTest, EncryptsForOneRecipientFromOneSender) {
 
 class IdentityFileTest : public VaultysIdTest {
  protected:
-  IdentityFileTest() {
-    std::string pattern = (fs::temp_directory_path() / "vc-identity-XXXXXX").string();
-    directory_ = ::mkdtemp(pattern.data());
-    path_ = directory_ / "keys/agent.id";
-  }
-  ~IdentityFileTest() override { fs::remove_all(directory_); }
   Errc errorFor(std::string_view content) {
     EXPECT_TRUE(files_->writePrivate(path_, asBytes(content)).ok());
     const auto loaded = loadIdentity(*files_, path_);
@@ -115,7 +110,8 @@ class IdentityFileTest : public VaultysIdTest {
     return loaded.error().code;
   }
 
-  fs::path directory_, path_;
+  testing::TemporaryDirectory directory_;
+  fs::path path_ = directory_ / "keys/agent.id";
   std::unique_ptr<FileStore> files_ = makeSystemFileStore();
 };
 
