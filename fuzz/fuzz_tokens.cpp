@@ -37,6 +37,7 @@ void verifyAll(std::string_view token) {
   (void)verifyIntentToken(token, self(), kNow);
   (void)verifyDelegationToken(token, self(), kNow);
   (void)verifyPeerGrantToken(token, self(), kNow);
+  (void)verifyResultToken(token, self());
   (void)tokenBodyHash(token);
 }
 

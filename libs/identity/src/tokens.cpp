@@ -177,6 +177,18 @@ std::string signToken(const VaultysId& issuer, const PeerGrantToken& token) {
   return seal(issuer, body);
 }
 
+std::string signToken(const VaultysId& agent, const ResultToken& token) {
+  msgpack::Map body{{"type", "result"}, {"intentId", token.intentId}, {"status", token.status}};
+  if (token.outputHash) body.emplace_back("outputHash", BytesView(*token.outputHash));
+  if (token.error) body.emplace_back("error", *token.error);
+  if (token.code) body.emplace_back("code", *token.code);
+  body.emplace_back("executedAt", timeValue(token.executedAt));
+  body.emplace_back("agentDid", token.agentDid);
+  body.emplace_back("controlPlaneDid", token.controlPlaneDid);
+  body.emplace_back("intentHash", BytesView(token.intentHash));
+  return seal(agent, body);
+}
+
 Result<IntentToken> verifyIntentToken(std::string_view token, const VaultysId& issuer, WallTime now) {
   VC_TRY_ASSIGN(const msgpack::Value body, open(token, issuer, "intent"));
   Reader r(body);
@@ -224,6 +236,27 @@ Result<PeerGrantToken> verifyPeerGrantToken(std::string_view token, const Vaulty
   out.id = r.optionalText("id");
   VC_TRY(r.status());
   VC_TRY(notExpired(out.expiresAt, now));
+  return out;
+}
+
+Result<ResultToken> verifyResultToken(std::string_view token, const VaultysId& agent) {
+  VC_TRY_ASSIGN(const msgpack::Value body, open(token, agent, "result"));
+  Reader r(body);
+  ResultToken out;
+  out.intentId = r.text("intentId");
+  out.status = r.text("status");
+  out.outputHash = r.hash("outputHash");
+  out.error = r.optionalText("error");
+  out.code = r.optionalText("code");
+  out.executedAt = r.time("executedAt");
+  out.agentDid = r.text("agentDid");
+  out.controlPlaneDid = r.text("controlPlaneDid");
+  const auto intentHash = r.hash("intentHash");
+  if (!intentHash) r.fail("intentHash");
+  VC_TRY(r.status());
+  if (out.status != "success" && out.status != "failed")
+    return Error{Errc::Malformed, "a result whose status is neither success nor failed"};
+  out.intentHash = *intentHash;
   return out;
 }
 

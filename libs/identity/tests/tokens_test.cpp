@@ -150,5 +150,41 @@ TEST_F(TokensTest, HashesTheBodyBytes) {
   for (const char* bad : {"", "AAAA", "!!", "/////w=="}) EXPECT_FALSE(tokenBodyHash(bad).ok()) << bad;
 }
 
+TEST_F(TokensTest, ResultsRoundTripAndStandForOneIntentOnly) {
+  ResultToken t;
+  t.intentId = "i-1";
+  t.status = "success";
+  t.outputHash = sha256(asBytes("{}"));
+  t.executedAt = kNow;
+  t.agentDid = issuer_.did().value;
+  t.controlPlaneDid = other_.did().value;
+  t.intentHash = *tokenBodyHash(signToken(other_, intent()));
+  const auto read = verifyResultToken(signToken(issuer_, t), issuer_);
+  ASSERT_TRUE(read.ok()) << read.error().message;
+  EXPECT_EQ(read->intentId, t.intentId);
+  EXPECT_EQ(read->status, t.status);
+  EXPECT_EQ(read->outputHash, t.outputHash);
+  EXPECT_FALSE(read->error || read->code);
+  EXPECT_EQ(read->executedAt, t.executedAt);
+  EXPECT_EQ(read->agentDid, t.agentDid);
+  EXPECT_EQ(read->controlPlaneDid, t.controlPlaneDid);
+  EXPECT_EQ(read->intentHash, t.intentHash);
+
+  t.status = "failed";
+  t.outputHash.reset();
+  t.error = "no";
+  t.code = "busy";
+  const auto failed = verifyResultToken(signToken(issuer_, t), issuer_);
+  ASSERT_TRUE(failed.ok());
+  EXPECT_EQ(failed->error, "no");
+  EXPECT_EQ(failed->code, "busy");
+  EXPECT_FALSE(failed->outputHash);
+
+  EXPECT_EQ(verifyResultToken(signToken(other_, t), issuer_).error().code, Errc::BadSignature);
+  EXPECT_EQ(verifyResultToken(signToken(issuer_, intent()), issuer_).error().code, Errc::Malformed);
+  t.status = "maybe";
+  EXPECT_EQ(verifyResultToken(signToken(issuer_, t), issuer_).error().code, Errc::Malformed);
+}
+
 }  // namespace
 }  // namespace vaultysclaw::identity

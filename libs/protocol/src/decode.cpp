@@ -88,6 +88,7 @@ void read(Fields& f, IntentAck& m) {
   m.messageId = f.id("messageId");
   m.success = f.boolean("success", kRequired);
   m.reason = f.textIfString("reason");
+  m.code = f.textIfString("code");
 }
 
 void read(Fields& f, ChatResponse& m) {
@@ -375,6 +376,20 @@ void read(Fields& f, Cancel& m) {
   const int targets = int{m.intentId.has_value()} + int{m.conversationId.has_value()} + int{m.requestId.has_value()};
   if (targets != 1) f.fail("intentId", "exactly one of intentId, conversationId and requestId must be set");
 }
+
+void read(Fields& f, ResultAck& m) {
+  m.intentId = IntentId(f.id("intentId"));
+  m.resultHash = f.optionalText("resultHash");
+  m.refused = f.optionalText("refused");
+  if (m.resultHash.has_value() == m.refused.has_value())
+    f.fail("resultHash", "exactly one of resultHash and refused must be set");
+}
+
+void read(Fields& f, Pause& m) {
+  m.reason = f.text("reason");
+}
+
+void read(Fields&, Resume&) {}
 
 template <std::size_t I>
 Payload readAlternative(Fields& f) {

@@ -80,6 +80,7 @@ void write(JsonWriter& w, const IntentResult& m) {
 
 void write(JsonWriter& w, const IntentAck& m) {
   w.member("messageId", m.messageId).member("success", m.success).memberIf("reason", m.reason);
+  w.memberIf("code", m.code);
 }
 
 void write(JsonWriter& w, const ChatResponse& m) {
@@ -334,6 +335,16 @@ void write(JsonWriter& w, const Cancel& m) {
   idIf(w, "requestId", m.requestId);
   w.member("reason", m.reason);
 }
+
+void write(JsonWriter& w, const ResultAck& m) {
+  w.member("intentId", m.intentId.value).memberIf("resultHash", m.resultHash).memberIf("refused", m.refused);
+}
+
+void write(JsonWriter& w, const Pause& m) {
+  w.member("reason", m.reason);
+}
+
+void write(JsonWriter&, const Resume&) {}
 
 void write(JsonWriter&, const Unknown&) {}
 

@@ -9,7 +9,7 @@ namespace vaultysclaw::protocol {
 namespace {
 
 // In the order of Payload's alternatives, without Unknown.
-constexpr std::array<std::string_view, 37> kNames = {
+constexpr std::array<std::string_view, 40> kNames = {
     "auth_challenge",
     "register",
     "heartbeat",
@@ -47,6 +47,9 @@ constexpr std::array<std::string_view, 37> kNames = {
     "get_chat_history",
     "error",
     "cancel",
+    "result_ack",
+    "pause",
+    "resume",
 };
 static_assert(kNames.size() + 1 == std::variant_size_v<Payload>);
 

@@ -25,7 +25,7 @@ inline const std::vector<Sample>& samples() {
        R"({"uptime":5,"memory":{"rss":1,"heapTotal":2,"heapUsed":3,"external":4,"arrayBuffers":5},"activeLlm":{"provider":"p","model":"m"},"name":"n","tokenUsage":{"total":{"promptTokens":6,"completionTokens":7},"sinceLastSync":{"promptTokens":8,"completionTokens":9},"daily":{"promptTokens":10,"completionTokens":11},"syncId":"y"}})"},
       {"result",
        R"({"intentId":"i","status":"success","output":{"a" : [1.0, null]},"error":"e","code":"busy","executedAt":"2026-11-22T13:23:33.114Z","signature":"s","publicKey":"k"})"},
-      {"intent_ack", R"({"messageId":"i","success":false,"reason":"r"})"},
+      {"intent_ack", R"({"messageId":"i","success":false,"reason":"r","code":"busy"})"},
       {"chat_response",
        R"({"conversationId":"c","chunk":"x","thinking":true,"done":true,"error":"e","errorCode":"llm_error","code":"failed","seq":3})"},
       {"tool_approval_request",
@@ -73,6 +73,9 @@ inline const std::vector<Sample>& samples() {
       {"get_chat_history", R"({"sessionId":"s"})"},
       {"error", R"({"error":"e"})"},
       {"cancel", R"({"conversationId":"c","reason":"r"})"},
+      {"result_ack", R"({"intentId":"i","resultHash":"ab"})"},
+      {"pause", R"({"reason":"r"})"},
+      {"resume", R"({})"},
   };
   return all;
 }

@@ -43,9 +43,21 @@ struct PeerGrantToken {
   std::optional<std::string> id;  // with the feature p2p-grants
 };
 
+// What an agent says it did (docs/protocol.md 7.5).
+struct ResultToken {
+  std::string intentId;
+  std::string status;                // success or failed
+  std::optional<Sha256> outputHash;  // of the bytes of `output`; absent when there is none
+  std::optional<std::string> error, code;
+  WallTime executedAt;
+  std::string agentDid, controlPlaneDid;
+  Sha256 intentHash;  // tokenBodyHash() of the intent it answers
+};
+
 std::string signToken(const VaultysId& issuer, const IntentToken& token);
 std::string signToken(const VaultysId& issuer, const DelegationToken& token);
 std::string signToken(const VaultysId& issuer, const PeerGrantToken& token);
+std::string signToken(const VaultysId& agent, const ResultToken& token);
 
 // Errors: Malformed (form, length, another type, a `protocol` key, a missing member), BadSignature, Expired. Signatures
 // are checked over the bytes as received, before the body is read; members that are not known are ignored. Intents have
@@ -53,6 +65,7 @@ std::string signToken(const VaultysId& issuer, const PeerGrantToken& token);
 Result<IntentToken> verifyIntentToken(std::string_view token, const VaultysId& issuer, WallTime now);
 Result<DelegationToken> verifyDelegationToken(std::string_view token, const VaultysId& issuer, WallTime now);
 Result<PeerGrantToken> verifyPeerGrantToken(std::string_view token, const VaultysId& issuer, WallTime now);
+Result<ResultToken> verifyResultToken(std::string_view token, const VaultysId& agent);  // a result never expires
 
 // SHA-256 of a token's body bytes; Malformed when it has none.
 Result<Sha256> tokenBodyHash(std::string_view token);

@@ -76,6 +76,7 @@ struct IntentAck {
   std::string messageId;
   bool success = false;
   std::optional<std::string> reason;
+  std::optional<std::string> code{};  // 7.8
 };
 struct ChatResponse {
   ConversationId conversationId;
@@ -290,6 +291,18 @@ struct Cancel {
   std::string reason;
 };
 
+// 7.5: the fate of a result; exactly one of the two is set.
+struct ResultAck {
+  IntentId intentId;
+  std::optional<std::string> resultHash;  // stored: hex SHA-256 of the body of the signed result that counts
+  std::optional<std::string> refused;     // why it will never be stored
+};
+// 7.8: no intents and chats until `resume`.
+struct Pause {
+  std::string reason;
+};
+struct Resume {};
+
 // A message of a type this version does not know: never an error (docs/protocol.md 7.2).
 struct Unknown {
   std::string type;  // any text the other side likes, of any length
@@ -302,7 +315,7 @@ using Payload =
                  RegistrationApproved, RegistrationRejected, UpdateCapabilities, PolicyUpdate, Pong, Intent,
                  ChatRequest, DelegationUpdate, AgentPeerCatalog, LlmConfigUpdate, SkillsConfig, KnowledgeSync,
                  ToolApprovalResponse, TaskEnqueue, ScheduleUpdate, ScheduleDelete, GetChatSessions, GetChatHistory,
-                 ErrorMessage, Cancel, Unknown>;
+                 ErrorMessage, Cancel, ResultAck, Pause, Resume, Unknown>;
 
 // The envelope around a payload. `agentId` is what the sender claims: never trusted, kept for the original's sake.
 struct Message {
