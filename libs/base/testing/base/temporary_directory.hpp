@@ -15,8 +15,8 @@ namespace vaultysclaw::testing {
 // Made by the constructor, removed with everything in it by the destructor.
 class TemporaryDirectory {
  public:
-  TemporaryDirectory() {
-    std::string name = (std::filesystem::temp_directory_path() / "vaultysclaw-XXXXXX").string();
+  explicit TemporaryDirectory(const std::filesystem::path& parent = std::filesystem::temp_directory_path()) {
+    std::string name = (parent / "vaultysclaw-XXXXXX").string();
     VC_ASSERT(::mkdtemp(name.data()) != nullptr, "mkdtemp failed");
     path_ = name;
   }

@@ -1,0 +1,115 @@
+#include "site.hpp"
+
+#include <algorithm>
+#include <nlohmann/json.hpp>
+
+#include "interrupt.hpp"
+#include "process_figures.hpp"
+
+namespace vaultysclaw::bench {
+namespace {
+
+using Json = nlohmann::json;
+using system_test::ChildProcess;
+using system_test::readFile;
+using namespace std::chrono_literals;
+
+constexpr std::size_t kOperatorConnections = 8;
+
+std::string endOf(const std::string& text) {
+  constexpr std::size_t kShown = 2000;
+  return text.size() > kShown ? "..." + text.substr(text.size() - kShown) : text;
+}
+
+}  // namespace
+
+Site::Site(std::filesystem::path directory) : directory_(std::move(directory)) {
+  const auto ready = directory_ / "ready.json";
+  controlPlane_.emplace(
+      "control-plane",
+      std::vector<std::string>{VC_PRODUCT_BINARY, "control-plane", "--data", (directory_ / "control-plane").string(),
+                               "--http-port", "0", "--ws-port", "0", "--ready-file", ready.string(), "--drain", "0"},
+      std::map<std::string, std::string>{}, directory_);
+  waitFor("the control plane", [&] { return std::filesystem::exists(ready) || !controlPlane_->running(); }, 30s);
+  if (!controlPlane_->running()) throw std::runtime_error("the control plane ended: " + endOf(controlPlane_->err()));
+  const Json info = Json::parse(readFile(ready));
+  httpPort_ = info.at("httpPort");
+  wsPort_ = info.at("wsPort");
+  token_ = readFile(info.at("tokenFile").get<std::string>());
+  token_.erase(token_.find_last_not_of(" \r\n") + 1);
+  operator_.emplace(httpPort_, token_, kOperatorConnections);
+}
+
+std::vector<std::string> Site::agentUrls() const {
+  return {"ws://127.0.0.1:" + std::to_string(wsPort_), "ws://127.0.0.1:" + std::to_string(httpPort_) + "/ws"};
+}
+
+double Site::metric(const std::string& name) {
+  const std::string text = operator_->call("GET", "/metrics");
+  const std::string line = "\nvaultysclaw_" + name + " ";
+  const auto at = text.find(line);
+  if (at == std::string::npos) throw std::runtime_error("/metrics has no " + name);
+  return std::stod(text.substr(at + line.size()));
+}
+
+ChildProcess Site::start(const std::string& name, std::vector<std::string> arguments,
+                         std::map<std::string, std::string> environment) const {
+  return {name, std::move(arguments), std::move(environment), directory_};
+}
+
+void Site::approvePending() {
+  const Json page = Json::parse(operator_->call("GET", "/api/registrations?status=pending&limit=500"));
+  std::vector<std::string> requests;
+  for (const auto& item : page.at("items"))
+    requests.push_back(
+        operator_->request("POST", "/api/registrations/" + item.at("id").get<std::string>() + "/approve", "{}"));
+  std::size_t next = 0;
+  operator_->drive([&]() -> const std::string* { return next < requests.size() ? &requests[next++] : nullptr; },
+                   [](const Reply& reply, Clock::duration) {
+                     // 409: decided already, when the list was read while an earlier decision was being stored.
+                     if (reply.status != 200 && reply.status != 409)
+                       throw std::runtime_error("an approval failed: " + std::string(reply.body));
+                   },
+                   Clock::now() + 60s);
+}
+
+void Site::approveUntil(const std::string& what, ChildProcess& agents, const std::function<bool()>& reached,
+                        std::chrono::milliseconds limit) {
+  waitFor(
+      what,
+      [&] {
+        if (!agents.running()) throw std::runtime_error(what + ": the process ended: " + endOf(agents.err()));
+        if (reached()) return true;
+        approvePending();
+        return false;
+      },
+      limit);
+}
+
+std::vector<std::string> Site::agentDids() {
+  std::vector<std::string> dids;
+  for (;;) {
+    const Json page = Json::parse(
+        operator_->call("GET", "/api/agents?status=connected&limit=500&offset=" + std::to_string(dids.size())));
+    for (const auto& agent : page.at("items")) dids.push_back(agent.at("did"));
+    if (!page.at("pagination").at("hasMore").get<bool>()) return dids;
+  }
+}
+
+double Site::settledResidentKib() {
+  constexpr int kStill = 5;  // looks in a row without a change of 0.5 %
+  double last = 0;
+  int still = 0;
+  waitFor(
+      "the control plane's memory to settle",
+      [&] {
+        const double now = memoryOf(pid()).residentKib;
+        still = std::abs(now - last) <= last / 200 ? still + 1 : 0;
+        last = now;
+        return still >= kStill;
+      },
+      60s, 200ms);
+  return last;
+}
+
+}  // namespace vaultysclaw::bench
