@@ -2,8 +2,10 @@
 #include <sys/resource.h>
 #include <unistd.h>
 
+#include <algorithm>
 #include <cstdlib>
 #include <iostream>
+#include <iterator>
 
 #include "base/temporary_directory.hpp"
 #include "floor.hpp"
@@ -16,7 +18,8 @@ namespace {
 constexpr rlim_t kMaxDescriptors = 20'000;
 
 constexpr const char* kUsage =
-    "Usage: vc_bench [--quick] [--json] [--agents N] [--herd N] [--seconds N] [--directory DIR] [--smoke]\n"
+    "Usage: vc_bench [--quick] [--json] [--agents N] [--herd N] [--seconds N] [--only PART] [--directory DIR] "
+    "[--smoke]\n"
     "./dev bench --help explains them.\n";
 
 struct Options {
@@ -50,12 +53,18 @@ Options read(int argc, char** argv) {
       options.plan.herd = value();
     } else if (option == "--seconds") {
       options.plan.load = options.plan.churn = std::chrono::seconds(value());
+    } else if (option == "--only" && i + 1 < argc) {
+      options.plan.only = argv[++i];
+      if (std::find(std::begin(kParts), std::end(kParts), options.plan.only) == std::end(kParts))
+        throw std::invalid_argument("--only knows floor, echo, herd, churn and crowd");
     } else if (option == "--directory" && i + 1 < argc) {
       options.directory = argv[++i];
     } else if (option != "--quick" && option != "--smoke") {
       throw std::invalid_argument("unknown option " + option + "\n" + kUsage);
     }
   }
+  if (options.json && !options.plan.only.empty())
+    throw std::invalid_argument("--json always has every figure: leave --only out");
   return options;
 }
 

@@ -62,15 +62,17 @@ class Measurements {
     figures_.mode = plan_.mode;
     figures_.cpuModel = cpuModel();
     figures_.cores = usableCores();
-    floor();
-    echo();
-    herd();
-    churn();
-    crowd();
+    if (wants("floor")) floor();
+    if (wants("echo")) echo();
+    if (wants("herd")) herd();
+    if (wants("churn")) churn();
+    if (wants("crowd")) crowd();
     return figures_;
   }
 
  private:
+  bool wants(std::string_view part) const { return plan_.only.empty() || plan_.only == part; }
+
   // A fresh directory; `name` tells what the site is for.
   std::filesystem::path fresh(const std::string& name) const {
     const auto path = directory_ / name;

@@ -5,6 +5,7 @@
 #include <filesystem>
 #include <functional>
 #include <string>
+#include <string_view>
 
 #include "report.hpp"
 
@@ -20,8 +21,12 @@ struct Plan {
   std::chrono::milliseconds warmUp, load;
   std::size_t churners;  // agents that reconnect
   std::chrono::milliseconds churnWarmUp, churn;
-  std::size_t crowd;  // agents connected at once
+  std::size_t crowd;      // agents connected at once
+  std::string only = {};  // a part; empty: all
 };
+
+// The parts of a run, in order; `only` of a plan names one of them.
+inline constexpr std::string_view kParts[] = {"floor", "echo", "herd", "churn", "crowd"};
 
 Plan fullPlan();
 Plan quickPlan();

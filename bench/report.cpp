@@ -104,6 +104,7 @@ std::string toTable(const Figures& figures, Colours colours) {
   line("", "measured", "target", "original", "", bold);
   for (const Row& row : kRows) {
     const double value = figures.*row.value;
+    if (value == 0) continue;  // not asked for
     const auto target = targetOf(row, figures);
     const bool met = target && (row.better == Better::Lower ? value <= *target : value >= *target);
     line(row.title, number(value, row.decimals), target ? number(*target, row.decimals) : "", row.original, row.unit,
