@@ -115,7 +115,8 @@ void Chats::onStored(const Key& key, std::uint64_t serial, ChatRequest request, 
 void Chats::stop(const Key& key, std::uint64_t serial, std::string_view reason) {
   const auto it = chats_.find(key);
   if (it == chats_.end() || it->second->serial != serial || std::exchange(it->second->toldToStop, true)) return;
-  if (Session* session = registry_.live(key.first)) session->cancel({{}, key.second, {}, std::string(reason)});
+  if (Session* session = registry_.live(key.first))
+    session->tell(protocol::Cancel{{}, key.second, {}, std::string(reason)});
 }
 
 bool Chats::onResponse(const Did& from, const protocol::ChatResponse& response) {

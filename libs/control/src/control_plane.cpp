@@ -39,6 +39,9 @@ class Hub final : public ControlPlane, private SessionHost {
   void deleteAgent(const Did& did, std::string actor, Reply<std::monostate> reply) override;
   void updateGrant(const Did& did, GrantChange change, std::string reason, std::string actor,
                    Reply<AgentView> reply) override;
+  void resetPin(const Did& did, std::string actor, Reply<AgentView> reply) override;
+  void pause(const Did& did, std::string reason, std::string actor, Reply<AgentView> reply) override;
+  void resume(const Did& did, std::string actor, Reply<AgentView> reply) override;
 
   void registrations(std::optional<std::string> status, store::Page page,
                      Reply<store::Listing<store::RegistrationRow>> reply) override;
@@ -74,9 +77,12 @@ class Hub final : public ControlPlane, private SessionHost {
 
  private:
   // SessionHost
-  Result<Certified> certify(const Session& session, const Did& claimed, identity::IdVersion version) override;
+  Result<Certified> certify(const Session& session, const Did& claimed, identity::IdVersion version,
+                            const identity::Features& listed) override;
+  const policy::Grant* granted(const Did& did) const override;
   void onProved(Session& session, Candidate candidate) override;
-  void onMessage(Session& session, const protocol::Message& message) override;
+  void onFirstRecord(Session& session) override;
+  void onMessage(Session& session, protocol::Message message) override;
   void onRefused(Session& session, const Error& error) override;
   void onClosed(Session& session) override;
   void onGone(Session& session) override;
@@ -87,6 +93,8 @@ class Hub final : public ControlPlane, private SessionHost {
   // The session stops counting against the limits on handshakes under way.
   void leaveHandshake(const Session& session);
   AgentView viewOf(const Agent& agent) const;
+  // Answers with the agent as it is now, and sends `told` to it.
+  void answerWith(const Did& did, const Status& status, std::optional<protocol::Payload> told, Reply<AgentView>& reply);
 
   template <class T>
   bool open(Reply<T>& reply) const {
@@ -148,21 +156,44 @@ void Hub::leaveHandshake(const Session& session) {
   underWay_.erase(it);
 }
 
-Result<Certified> Hub::certify(const Session&, const Did& claimed, identity::IdVersion version) {
+Result<Certified> Hub::certify(const Session&, const Did& claimed, identity::IdVersion version,
+                               const identity::Features& listed) {
   const Agent* agent = registry_.find(claimed);
-  const int proved = agent ? agent->row.handshakeVersion : registrations_.handshakeVersion(claimed).value_or(0);
-  if (version == identity::IdVersion::V0 && proved >= 1) {
+  const auto proved =
+      agent ? Registrations::Proved{agent->row.handshakeVersion, agent->row.features} : registrations_.proved(claimed);
+  const std::string reset =
+      "; if the agent was really set back, an operator lets it in again with 'vaultysclaw agents "
+      "reset-pin " +
+      claimed.value + "'";
+  if (version == identity::IdVersion::V0 && proved.handshakeVersion >= 1) {
     return Error{Errc::PolicyDenied, "version 0 handshakes are refused for " + claimed.value +
-                                         ", which has completed version 1: its certificate would not be protected"};
+                                         ", which has completed version 1: its certificate would not be protected" +
+                                         reset};
+  }
+  VC_TRY_ASSIGN(const auto pinned, identity::Features::fromText(proved.features));
+  if (const std::string missing = listed.missing(pinned); !missing.empty()) {
+    return Error{Errc::PolicyDenied,
+                 claimed.value + " does not list " + missing + ", which it has listed before" + reset};
   }
   return agent ? Certified{true, agent->grant} : Certified{};
+}
+
+const policy::Grant* Hub::granted(const Did& did) const {
+  const Agent* agent = registry_.find(did);
+  return agent ? &agent->grant : nullptr;
+}
+
+void Hub::onFirstRecord(Session& session) {
+  const Agent* agent = registry_.find(session.did());
+  if (agent && agent->session.get() == &session) return registry_.pin(session.did(), session.listed());
+  registrations_.onFirstRecord(session);
 }
 
 void Hub::onProved(Session& session, Candidate candidate) {
   leaveHandshake(session);
   // What was certified may have been decided otherwise while the handshake ran.
   const auto version = candidate.handshakeVersion >= 1 ? identity::IdVersion::V1 : identity::IdVersion::V0;
-  if (auto now = certify(session, candidate.did, version); !now) return session.refuse(now.error());
+  if (auto now = certify(session, candidate.did, version, candidate.features); !now) return session.refuse(now.error());
   const bool known = registry_.find(candidate.did) != nullptr;
   if (candidate.certified.known && !known) {
     return session.refuse(
@@ -199,9 +230,11 @@ void Hub::admit(Session& session, const Did& did, const Candidate* candidate) {
                          AuditEntry{did.value, "agent.connect", did.value,
                                     details({{"address", peer.address},
                                              {"transport", peer.transport},
+                                             {"sealed", session.inUse().seal ? "true" : "false"},
                                              {"handshakeVersion", std::to_string(agent->row.handshakeVersion)}})});
   context_.ports.log.info("agent", printable(agent->row.name) + " (" + did.value + ") connected from " + peer.address);
   session.connect(did, agent->grant);
+  if (agent->row.paused) session.tell(protocol::Pause{*agent->row.paused});
   if (old && old.get() != &session)
     old->close(net::close_code::kNormal, "replaced by another connection of this agent");
 }
@@ -232,7 +265,7 @@ void Hub::onGone(Session& session) {
   sessions_.erase(session.id());
 }
 
-void Hub::onMessage(Session& session, const protocol::Message& message) {
+void Hub::onMessage(Session& session, protocol::Message message) {
   Agent* agent = registry_.find(session.did());
   if (!agent || agent->session.get() != &session) return;
   using namespace protocol;
@@ -284,6 +317,9 @@ AgentView Hub::viewOf(const Agent& agent) const {
     view.connectedAt = agent.connectedAt;
     view.address = agent.session->peer().address;
     view.transport = agent.session->peer().transport;
+    view.protection = agent.session->peer().protection;
+    view.sealed = agent.session->inUse().seal;
+    view.features = agent.session->inUse().names();
   }
   return view;
 }
@@ -339,6 +375,48 @@ void Hub::updateGrant(const Did& did, GrantChange wanted, std::string reason, st
                      if (!agent) return reply(Error{Errc::NotFound, "no agent " + did.value});
                      if (agent->session) agent->session->reissue(reason.empty() ? "Certificate reissue" : reason);
                      reply(viewOf(*agent));
+                   });
+}
+
+void Hub::answerWith(const Did& did, const Status& status, std::optional<protocol::Payload> told,
+                     Reply<AgentView>& reply) {
+  if (!status) return reply(status.error());
+  const Agent* agent = registry_.find(did);
+  if (!agent) return reply(Error{Errc::NotFound, "no agent " + did.value});
+  if (told && agent->session) agent->session->tell(std::move(*told));
+  reply(viewOf(*agent));
+}
+
+void Hub::resetPin(const Did& did, std::string actor, Reply<AgentView> reply) {
+  if (!open(reply)) return;
+  registry_.resetPin(
+      did, AuditEntry{std::move(actor), "agent.reset-pin", did.value},
+      [this, did, reply = std::move(reply)](const Status& status) mutable { answerWith(did, status, {}, reply); });
+}
+
+void Hub::pause(const Did& did, std::string reason, std::string actor, Reply<AgentView> reply) {
+  if (!open(reply)) return;
+  AuditEntry entry{std::move(actor), "agent.pause", did.value, details({{"reason", reason}})};
+  Registry::Change change = [reason](store::AgentRow& row) -> Status {
+    row.paused = reason;
+    return {};
+  };
+  registry_.change(
+      did, std::move(change), std::move(entry),
+      [this, did, reason = std::move(reason), reply = std::move(reply)](const Result<store::AgentRow>& row) mutable {
+        answerWith(did, row ? Status() : row.error(), protocol::Pause{std::move(reason)}, reply);
+      });
+}
+
+void Hub::resume(const Did& did, std::string actor, Reply<AgentView> reply) {
+  if (!open(reply)) return;
+  Registry::Change change = [](store::AgentRow& row) -> Status {
+    row.paused.reset();
+    return {};
+  };
+  registry_.change(did, std::move(change), AuditEntry{std::move(actor), "agent.resume", did.value},
+                   [this, did, reply = std::move(reply)](const Result<store::AgentRow>& row) mutable {
+                     answerWith(did, row ? Status() : row.error(), protocol::Resume{}, reply);
                    });
 }
 

@@ -5,11 +5,11 @@
 namespace vaultysclaw::control {
 
 template <class T>
-void Handshake::onWorker(std::function<Result<T>(identity::Responder&)> work, void (Handshake::*done)(Result<T>)) {
-  auto task = [&loop = context_.ports.loop, responder = responder_, work = std::move(work), done,
+void Handshake::onWorker(std::function<Result<T>(Work&)> work, void (Handshake::*done)(Result<T>)) {
+  auto task = [&loop = context_.ports.loop, state = work_, work = std::move(work), done,
                weak = weak_from_this()]() mutable {
-    auto result = std::make_shared<Result<T>>(work(*responder));
-    responder.reset();
+    auto result = std::make_shared<Result<T>>(work(*state));
+    state.reset();
     loop.post([weak = std::move(weak), result, done] {
       if (auto self = weak.lock()) (self.get()->*done)(std::move(*result));
     });
@@ -34,20 +34,23 @@ Status Handshake::feed(std::string_view data) {
     return {};
   }
   if (opening) {
-    responder_ =
-        std::make_shared<identity::Responder>(context_.self, identity::Responder::Config{}, context_.ports.entropy);
+    work_ = std::make_shared<Work>(
+        Work{identity::Responder(context_.self, identity::Responder::Config{}, context_.ports.entropy), {}, {}, {}});
     onWorker<Claim>(
-        [message = *bytes, now](identity::Responder& responder) -> Result<Claim> {
-          auto claim = responder.onInit(message, now);
+        [message = std::move(*bytes), now](Work& work) -> Result<Claim> {
+          auto claim = work.responder.onInit(message, now);
           if (!claim) return Handshake::explained(claim.error(), message, now);
           return claim;
         },
         &Handshake::onChecked);
   } else {
     onWorker<std::monostate>(
-        [message = *bytes, now](identity::Responder& responder) -> Result<std::monostate> {
-          if (auto proved = responder.onComplete(message, now); !proved)
+        [message = std::move(*bytes), now, &entropy = context_.ports.entropy](Work& work) -> Result<std::monostate> {
+          if (auto proved = work.responder.onComplete(message, now); !proved)
             return Handshake::explained(proved.error(), message, now);
+          if (!work.keys) return std::monostate{};
+          VC_TRY_ASSIGN(work.channel, work.keys->derive(identity::SealRole::Responder, work.responder.signedBytes(),
+                                                        work.peerDh, entropy));
           return std::monostate{};
         },
         &Handshake::onFinished);
@@ -59,10 +62,18 @@ void Handshake::onChecked(Result<Claim> claim) {
   if (step_ != Step::Checking) return;
   if (!claim) return fail(claim.error());
   claim_ = std::move(claim).value();
-  auto metadata = hooks_.certify(*claim_);
-  if (!metadata) return fail(metadata.error());
-  onWorker<Bytes>([metadata = *metadata](identity::Responder& responder) { return responder.answer(metadata); },
-                  &Handshake::onAnswered);
+  auto certificate = hooks_.certify(*claim_);
+  if (!certificate) return fail(certificate.error());
+  sealed_ = certificate->peerDh.has_value();
+  auto answer = [stated = std::move(*certificate), &entropy = context_.ports.entropy](Work& work) mutable {
+    if (stated.peerDh) {
+      work.peerDh = std::move(*stated.peerDh);
+      work.keys.emplace(identity::SealKeys::generate(entropy));
+      stated.metadata.emplace_back("dh", work.keys->dh());
+    }
+    return work.responder.answer(std::move(stated.metadata));
+  };
+  onWorker<Bytes>(std::move(answer), &Handshake::onAnswered);
 }
 
 void Handshake::onAnswered(Result<Bytes> step1) {
@@ -77,7 +88,7 @@ void Handshake::onFinished(Result<std::monostate> result) {
   if (!result) return fail(result.error());
   step_ = Step::Ended;
   auto self = shared_from_this();  // the hook may destroy this handshake
-  hooks_.onProved(*claim_);
+  hooks_.onProved(*claim_, std::move(work_->channel));
 }
 
 void Handshake::fail(Error error) {

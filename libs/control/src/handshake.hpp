@@ -9,6 +9,7 @@
 
 #include "context.hpp"
 #include "identity/challenger.hpp"
+#include "identity/seal.hpp"
 
 namespace vaultysclaw::control {
 
@@ -17,27 +18,41 @@ namespace vaultysclaw::control {
 class Handshake : public std::enable_shared_from_this<Handshake> {
  public:
   using Claim = identity::Responder::Claim;
+  // What we state in metadata.pk2.
+  struct Certificate {
+    msgpack::Map metadata;
+    std::optional<std::string> peerDh;  // set: a channel is made with this key, and `dh` is added to our metadata
+  };
   struct Hooks {
     // Judges a claim that is well formed but not proved, before anything is signed for it, and says what to certify.
-    std::function<Result<msgpack::Map>(const Claim&)> certify;
+    std::function<Result<Certificate>(const Claim&)> certify;
     std::function<void(std::string step1)> onStep1;  // base64
-    std::function<void(const Claim&)> onProved;      // last
-    std::function<void(Error)> onFailed;             // last, instead of onProved
+    // Last. The channel is there exactly when the certificate asked for one: everything from now on is sealed.
+    std::function<void(const Claim&, std::optional<identity::SealedChannel>)> onProved;
+    std::function<void(Error)> onFailed;  // last, instead of onProved
   };
   Handshake(Context& context, Hooks hooks) : context_(context), hooks_(std::move(hooks)) {}
 
   // Takes the base64 data of the peer's next message. Conflict when none is due: the peer must wait for our answer.
   Status feed(std::string_view data);
-  const std::optional<Claim>& claim() const { return claim_; }
+  // COMPLETE is here and asks for a channel: nothing unsealed may follow it.
+  bool sealing() const { return step_ == Step::Proving && sealed_; }
 
  private:
   enum class Step : std::uint8_t { AwaitingInit, Checking, AwaitingComplete, Proving, Ended };
+  // Used by one thread at a time: by a worker from submit() until it has posted back.
+  struct Work {
+    identity::Responder responder;
+    std::optional<identity::SealKeys> keys;
+    std::string peerDh;
+    std::optional<identity::SealedChannel> channel;
+  };
 
   void onChecked(Result<Claim> claim);
   void fail(Error error);
-  // Runs `work` on a worker with the responder, then `done` here unless this handshake has been destroyed.
+  // Runs `work` on a worker, then `done` here unless this handshake has been destroyed.
   template <class T>
-  void onWorker(std::function<Result<T>(identity::Responder&)> work, void (Handshake::*done)(Result<T>));
+  void onWorker(std::function<Result<T>(Work&)> work, void (Handshake::*done)(Result<T>));
   void onAnswered(Result<Bytes> step1);
   void onFinished(Result<std::monostate> result);
   // Adds how far the clocks are apart when that is the reason.
@@ -46,8 +61,8 @@ class Handshake : public std::enable_shared_from_this<Handshake> {
   Context& context_;
   Hooks hooks_;
   Step step_ = Step::AwaitingInit;
-  // Used by one thread at a time: by a worker from submit() until it has posted back.
-  std::shared_ptr<identity::Responder> responder_;
+  bool sealed_ = false;
+  std::shared_ptr<Work> work_;
   std::optional<Claim> claim_;
 };
 

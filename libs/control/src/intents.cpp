@@ -118,7 +118,7 @@ void Intents::cancel(const IntentId& id, std::string_view reason) {
 }
 
 void Intents::tellToStop(const IntentId& id, const Pending& intent, std::string_view reason) {
-  if (Session* session = registry_.live(intent.did)) session->cancel({id, {}, {}, std::string(reason)});
+  if (Session* session = registry_.live(intent.did)) session->tell(protocol::Cancel{id, {}, {}, std::string(reason)});
 }
 
 void Intents::onSigned(const IntentId& id, std::string token) {

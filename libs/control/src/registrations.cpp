@@ -56,9 +56,14 @@ void Registrations::load(store::RegistrationRow row) {
       context_.ifAlive([this, did = row.did, createdAt = row.createdAt] { expireAt(did, createdAt); }));
 }
 
-std::optional<int> Registrations::handshakeVersion(const Did& did) const {
+Registrations::Proved Registrations::proved(const Did& did) const {
   const auto it = pending_.find(did);
-  return it == pending_.end() ? std::nullopt : std::optional(it->second.handshakeVersion);
+  return it == pending_.end() ? Proved{} : Proved{it->second.handshakeVersion, it->second.features};
+}
+
+void Registrations::onFirstRecord(Session& session) {
+  const auto it = pending_.find(session.did());
+  if (it != pending_.end() && it->second.session.get() == &session) it->second.features = session.listed();
 }
 
 Status Registrations::checkLimits(const std::string& address) const {
@@ -177,7 +182,7 @@ void Registrations::expire(const Did& did) {
 void Registrations::approve(const RegistrationId& id, Approval approval, Reply<store::AgentRow> reply) {
   auto agent = std::make_shared<store::AgentRow>();
   const auto waiting = std::find_if(pending_.begin(), pending_.end(), [&](const auto& p) { return p.second.id == id; });
-  const int proved = waiting == pending_.end() ? 0 : waiting->second.handshakeVersion;
+  const Proved proved = waiting == pending_.end() ? Proved{} : this->proved(waiting->first);
   AuditEntry entry{approval.actor, "registration.approve", id.value, "{}", std::make_shared<std::string>()};
   auto work = [id, approval, agent, proved, audited = entry.detailsOfWork,
                now = context_.now()](store::ControlWriter& writer) -> Status {
@@ -187,7 +192,8 @@ void Registrations::approve(const RegistrationId& id, Approval approval, Reply<s
     agent->publicId = row.publicId;
     agent->name = row.name;
     agent->requestedCapabilities = row.requestedCapabilities;
-    agent->handshakeVersion = std::max(row.handshakeVersion, proved);
+    agent->handshakeVersion = std::max(row.handshakeVersion, proved.handshakeVersion);
+    agent->features = proved.features;
     agent->createdAt = now;
     setGrant(*agent, grant);
     *audited = grantDetails(*agent, "");
@@ -198,6 +204,7 @@ void Registrations::approve(const RegistrationId& id, Approval approval, Reply<s
     if (!status) return reply(status.error());
     const auto decided = take(agent->did, id);
     if (auto loaded = registry_.load(*agent); !loaded) return reply(loaded.error());
+    if (decided && !decided->features.empty()) registry_.pin(agent->did, decided->features);
     if (decided && decided->session) {
       decided->session->send(protocol::RegistrationApproved{id, registry_.find(agent->did)->grant.capabilities});
       admit_(*decided->session, *agent);

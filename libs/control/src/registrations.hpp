@@ -21,11 +21,17 @@ class Registrations {
   // From the store, at start. Those whose time has passed expire on the loop's next turn.
   void load(store::RegistrationRow row);
   std::size_t count() const { return pending_.size(); }
-  // The handshake version that a DID has proved while it waits.
-  std::optional<int> handshakeVersion(const Did& did) const;
+  // What a DID has proved while it waits.
+  struct Proved {
+    int handshakeVersion = 0;
+    std::string features;  // identity::Features::text()
+  };
+  Proved proved(const Did& did) const;
 
   // `session` has proved the identity of an unknown agent: registers it, or lets it wait for the decision under way.
   void onProved(Session& session, const Candidate& candidate);
+  // The first record of `session`, which waits here, has opened.
+  void onFirstRecord(Session& session);
   void onClosed(Session& session);
 
   void approve(const RegistrationId& id, Approval approval, Reply<store::AgentRow> reply);
@@ -36,6 +42,7 @@ class Registrations {
     RegistrationId id;
     std::string address;
     int handshakeVersion = 1;
+    std::string features;  // in memory alone: only approved agents are held to them
     bool stored = false;
     std::shared_ptr<Session> session;  // null: away
     Timer expiry;

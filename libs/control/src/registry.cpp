@@ -8,6 +8,7 @@ namespace vaultysclaw::control {
 
 Status Registry::load(store::AgentRow row) {
   VC_TRY_ASSIGN(auto grant, grantOf(row));
+  VC_TRY(identity::Features::fromText(row.features));
   Agent& agent = agents_[row.did];
   // What memory knows ahead of the store stays.
   if (agent.row.did == row.did) {
@@ -71,6 +72,29 @@ void Registry::changeSurely(const Did& did, Change change, std::optional<AuditEn
     if (!status || !find(did)) return;
     if (auto loaded = load(**row); !loaded) context_.ports.log.error("registry", loaded.error().message);
   });
+}
+
+void Registry::pin(const Did& did, const std::string& features) {
+  const Agent* agent = find(did);
+  if (!agent || agent->row.features == features) return;
+  changeSurely(
+      did,
+      [features](store::AgentRow& row) -> Status {
+        row.features = features;
+        return {};
+      },
+      AuditEntry{did.value, "agent.pin", did.value, details({{"features", features}})});
+}
+
+void Registry::resetPin(const Did& did, AuditEntry entry, std::function<void(Status)> done) {
+  journal_.write([did](store::ControlWriter& writer) { return writer.resetPin(did); }, std::move(entry),
+                 [this, did, done = std::move(done)](const Status& status) {
+                   if (Agent* agent = find(did); agent && status) {
+                     agent->row.features.clear();
+                     agent->row.handshakeVersion = 0;
+                   }
+                   done(status);
+                 });
 }
 
 void Registry::remove(const Did& did, AuditEntry entry, std::function<void(Status)> done) {

@@ -43,6 +43,10 @@ class Registry {
   void change(const Did& did, Change change, AuditEntry entry, Done done);
   // As change, for what has happened already: never refused for a full queue.
   void changeSurely(const Did& did, Change change, std::optional<AuditEntry> entry);
+  // Notes the features that an agent has listed over a sealed connection, if they differ from those known.
+  void pin(const Did& did, const std::string& features);
+  // Forgets features and handshake version. NotFound.
+  void resetPin(const Did& did, AuditEntry entry, std::function<void(Status)> done);
   void remove(const Did& did, AuditEntry entry, std::function<void(Status)> done);
   void drop(const Did& did) { agents_.erase(did); }
 

@@ -9,8 +9,6 @@
 namespace vaultysclaw::control {
 namespace {
 
-constexpr std::size_t kMaxFeatures = 32;  // docs/protocol.md 7.7
-
 void writeStrings(JsonWriter& w, const std::vector<std::string>& strings) {
   w.beginArray();
   for (const auto& s : strings) w.value(s);
@@ -132,7 +130,7 @@ msgpack::Map certificateMetadata(const policy::Grant& grant, identity::IdVersion
   }
   if (grant.policyId) map.emplace_back("policyId", *grant.policyId);
   if (grant.policyExpiresAt) map.emplace_back("policyExpiresAt", toIso8601(*grant.policyExpiresAt));
-  if (version == identity::IdVersion::V1) map.emplace_back("features", msgpack::Array{kControlFeature});
+  if (version == identity::IdVersion::V1) map.emplace_back("features", identity::Features::ours().toMetadata());
   return map;
 }
 
@@ -153,32 +151,26 @@ void GrantChange::apply(policy::Grant& grant) const {
 
 Result<Statement> statementFrom(const msgpack::Value& metadata) {
   Statement out;
-  const auto strings = [&](const char* name, std::vector<std::string>& into) -> Status {
+  const auto text = [&](const char* name, std::optional<std::string>& into) -> Status {
     const auto* member = metadata.find(name);
-    const auto* array = member->array();
-    if (!array) return Error{Errc::Malformed, std::string("metadata.pk1.") + name + " is not an array"};
-    for (const auto& item : *array) {
-      const auto* text = item.string();
-      if (!text) {
-        return Error{Errc::Malformed, std::string("metadata.pk1.") + name + " holds something else than strings"};
-      }
-      into.push_back(*text);
-    }
+    if (member == nullptr) return {};
+    if (member->string() == nullptr)
+      return Error{Errc::Malformed, std::string("metadata.pk1.") + name + " is not a string"};
+    into = *member->string();
     return {};
   };
-  if (const auto* name = metadata.find("name")) {
-    const auto* text = name->string();
-    if (!text) return Error{Errc::Malformed, "metadata.pk1.name is not a string"};
-    out.name = *text;
-  }
-  if (metadata.find("capabilities")) VC_TRY(strings("capabilities", out.capabilities.emplace()));
-  if (metadata.find("features")) {
-    VC_TRY(strings("features", out.features));
-    const auto& list = out.features;
-    if (list.size() > kMaxFeatures || !protocol::checkCapabilities(list)) {  // the same form as capabilities
-      return Error{Errc::TooLarge,
-                   "metadata.pk1.features has more than 32 entries, or one that is not 1 to 64 characters"};
-    }
+  VC_TRY(text("name", out.name));
+  VC_TRY(text("dh", out.dh));
+  VC_TRY(text("channel", out.channel));
+  VC_TRY_ASSIGN(out.features, identity::Features::fromMetadata(metadata));
+  const auto* capabilities = metadata.find("capabilities");
+  if (capabilities == nullptr) return out;
+  if (capabilities->array() == nullptr) return Error{Errc::Malformed, "metadata.pk1.capabilities is not an array"};
+  out.capabilities.emplace();
+  for (const auto& item : *capabilities->array()) {
+    if (item.string() == nullptr)
+      return Error{Errc::Malformed, "metadata.pk1.capabilities holds something else than strings"};
+    out.capabilities->push_back(*item.string());
   }
   return out;
 }

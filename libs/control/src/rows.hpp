@@ -6,14 +6,12 @@
 
 #include "base/msgpack.hpp"
 #include "base/result.hpp"
+#include "identity/features.hpp"
 #include "identity/vaultys_id.hpp"
 #include "policy/gate.hpp"
 #include "store/control_store.hpp"
 
 namespace vaultysclaw::control {
-
-// The feature that lets us send messages of docs/protocol.md 7.8 marked *.
-inline constexpr const char* kControlFeature = "control-v2";
 
 std::string capabilitiesToJson(const std::vector<std::string>& capabilities);
 std::string limitsToJson(const protocol::ResourceLimits& limits);
@@ -35,7 +33,8 @@ msgpack::Map certificateMetadata(const policy::Grant& grant, identity::IdVersion
 struct Statement {
   std::optional<std::string> name;
   std::optional<std::vector<std::string>> capabilities;
-  std::vector<std::string> features;
+  identity::Features features;
+  std::optional<std::string> dh, channel;
 };
 // Malformed for members of another type or over their limits.
 Result<Statement> statementFrom(const msgpack::Value& metadata);

@@ -11,6 +11,9 @@ using namespace protocol;
 
 namespace {
 
+// What a record adds to its message: the stream's header before the first one, and the tag.
+constexpr std::size_t kRecordOverhead = 24 + 17;
+
 std::string newSessionId(Entropy& entropy) {
   std::array<std::uint8_t, 16> bytes{};
   entropy.fill(bytes);
@@ -18,6 +21,27 @@ std::string newSessionId(Entropy& entropy) {
 }
 
 }  // namespace
+
+InUse InUse::with(const identity::Features& theirs) {
+  namespace feature = identity::feature;
+  const auto both = identity::Features::ours().with(theirs);
+  return {both.has(feature::kSeal), both.has(feature::kIntentV2), both.has(feature::kSignedResults),
+          both.has(feature::kResultAck), both.has(feature::kControlV2)};
+}
+
+std::vector<std::string> InUse::names() const {
+  namespace feature = identity::feature;
+  std::vector<std::string> out;
+  const std::pair<bool, std::string_view> all[] = {{controlV2, feature::kControlV2},
+                                                   {intentV2, feature::kIntentV2},
+                                                   {resultAck, feature::kResultAck},
+                                                   {seal, feature::kSeal},
+                                                   {signedResults, feature::kSignedResults}};
+  for (const auto& [used, name] : all) {
+    if (used) out.emplace_back(name);
+  }
+  return out;
+}
 
 Session::Session(Context& context, SessionHost& host, std::uint64_t id, std::unique_ptr<net::Connection> connection)
     : context_(context),
@@ -35,8 +59,12 @@ void Session::start() {
   callbacks.onClose = [weak](const net::CloseReason& reason) {
     auto self = weak.lock();
     if (!self) return;
-    self->context_.ports.log.debug(
-        "session", self->peer().address + " closed: " + std::to_string(reason.code) + ' ' + printable(reason.text));
+    const bool lost = self->channel_ && self->phase_ != Phase::Closed;  // the other side's end has not come
+    self->context_.ports.log.log(lost ? LogLevel::Info : LogLevel::Debug, "session",
+                                 self->peer().address + " closed: " + std::to_string(reason.code) + ' ' +
+                                     printable(reason.text) +
+                                     (lost ? ", and the connection of " + self->did_.value + " was lost" : ""));
+    self->broken_ = true;
     self->close(reason.code, "");
     self->host_.onGone(*self);
   };
@@ -56,7 +84,15 @@ bool Session::send(Payload payload, std::string messageId, std::optional<std::st
   // As the original writes it: everything to an authenticated agent names it, handshakes do not.
   if (phase_ == Phase::Connected && !std::holds_alternative<AuthChallenge>(payload)) message.agentId = did_.value;
   message.payload = std::move(payload);
-  switch (connection_->send(net::FrameKind::Text, encode(message))) {
+  std::string text = encode(message);
+  net::FrameKind kind = net::FrameKind::Text;
+  if (channel_) {
+    const auto record = channel_->seal(text);
+    VC_ASSERT(record.ok(), "a sealed channel is ended by close() alone");
+    text.assign(asText(*record));
+    kind = net::FrameKind::Binary;
+  }
+  switch (connection_->send(kind, std::move(text))) {
     case net::SendResult::Ok:
       ++context_.counters.messagesOut;
       return true;
@@ -87,6 +123,9 @@ void Session::close(std::uint16_t code, std::string_view why) {
   handshakeTimer_.reset();
   silenceTimer_.reset();
   reissueTimer_.reset();
+  if (channel_ && !broken_) {
+    if (const auto end = channel_->final()) (void)connection_->send(net::FrameKind::Binary, std::string(asText(*end)));
+  }
   connection_->close(code, why);
   phase_ = Phase::Closed;
   host_.onClosed(*this);
@@ -108,15 +147,39 @@ void Session::onTimeout() {
                    " s"});
 }
 
-void Session::onFrame(net::FrameKind kind, std::string_view text) {
+void Session::onFrame(net::FrameKind kind, std::string_view data) {
   if (phase_ == Phase::Closed) return;
   auto self = shared_from_this();
   ++context_.counters.messagesIn;
   lastMessageAt_ = context_.ports.clock.steady();
-  if (kind == net::FrameKind::Binary) {
-    ++context_.counters.messagesRefused;
-    return close(net::close_code::kPolicy, "binary messages are not part of this connection");
-  }
+  if (channel_) return onSealedFrame(kind, data);
+  if (handshake_ && handshake_->sealing()) return breakOff("it sent more before the sealed channel was there");
+  if (kind == net::FrameKind::Text) return onText(data);
+  ++context_.counters.messagesRefused;
+  close(net::close_code::kPolicy, "binary messages are not part of this connection");
+}
+
+void Session::onSealedFrame(net::FrameKind kind, std::string_view data) {
+  if (kind != net::FrameKind::Binary) return breakOff("an unsealed message on its sealed connection");
+  const auto record = channel_->open(asBytes(data));
+  if (!record) return breakOff(record.error().message);
+  if (!std::exchange(recordSeen_, true)) host_.onFirstRecord(*this);
+  if (phase_ == Phase::Closed) return;
+  if (record->end) return close(net::close_code::kNormal, "");
+  onText(record->text);
+}
+
+void Session::breakOff(std::string_view why) {
+  ++context_.counters.messagesRefused;
+  ++context_.counters.channelsBroken;
+  context_.ports.log.warn(
+      "session",
+      "closing " + (did_.empty() ? peer().address : did_.value + " at " + peer().address) + ": " + std::string(why));
+  broken_ = true;
+  close(net::close_code::kPolicy, "");
+}
+
+void Session::onText(std::string_view text) {
   auto message = decode(text, phase_ == Phase::Connected ? kMaxMessageBytes : kMaxUnapprovedMessageBytes);
   if (!message) {
     if (message.error().code == Errc::TooLarge) {
@@ -128,7 +191,7 @@ void Session::onFrame(net::FrameKind kind, std::string_view text) {
   if (const auto* challenge = std::get_if<AuthChallenge>(&message->payload); challenge && handshake_) {
     onAuthChallenge(*challenge);
   } else if (phase_ == Phase::Connected && !challenge && !std::holds_alternative<Register>(message->payload)) {
-    host_.onMessage(*this, *message);
+    host_.onMessage(*this, std::move(*message));
   } else if (const auto* registration = std::get_if<Register>(&message->payload);
              registration && phase_ == Phase::AwaitingRegister) {
     registeredName_ = registration->name;
@@ -156,53 +219,87 @@ void Session::onAuthChallenge(const AuthChallenge& message) {
 void Session::beginHandshake() {
   // Hooks come from the handshake, which this session owns: `this` is alive when they run.
   Handshake::Hooks hooks;
-  hooks.certify = [this](const Handshake::Claim& claim) -> Result<msgpack::Map> {
-    const Did did = claim.peer.didV1();
-    if (phase_ == Phase::Connected && did != did_) {
-      return Error{Errc::PolicyDenied, "a connection cannot change its identity"};
+  auto stated = std::make_shared<Statement>();  // read once, by certify
+  hooks.certify = [this, stated](const Handshake::Claim& claim) -> Result<Handshake::Certificate> {
+    if (claim.version == identity::IdVersion::V1) {  // in version 0 nothing in the metadata is signed
+      VC_TRY_ASSIGN(*stated, statementFrom(claim.metadata));
     }
-    VC_TRY_ASSIGN(certified_, host_.certify(*this, did, claim.version));
-    return certificateMetadata(certified_.grant, claim.version);
+    return certify(claim, *stated);
   };
   hooks.onStep1 = [this](std::string step1) { send(AuthChallenge{sessionId_, std::move(step1), {}, {}}); };
-  hooks.onProved = [this](const Handshake::Claim& claim) { onProved(claim); };
+  hooks.onProved = [this, stated](const Handshake::Claim& claim, std::optional<identity::SealedChannel> channel) {
+    onProved(claim, std::move(*stated), std::move(channel));
+  };
   hooks.onFailed = [this](const Error& error) { refuse(error); };
   handshake_ = std::make_shared<Handshake>(context_, std::move(hooks));
   send(AuthChallenge{sessionId_, "", {}, {}});
 }
 
-void Session::onProved(const Handshake::Claim& claim) {
+Status Session::checkReissue(const Did& did, const Statement& stated) const {
+  const auto refused = [](const char* why) { return Error{Errc::PolicyDenied, why}; };
+  if (did != did_) return refused("a connection cannot change its identity");
+  if (!channel_) return {};
+  if (stated.dh) return refused("a certificate is reissued inside the channel: its metadata must have no dh");
+  if (!stated.channel || !constantTimeEqual(asBytes(*stated.channel), asBytes(channel_->channel())))
+    return refused("metadata.pk1.channel is not this connection's channel");
+  if (stated.features.text() != listed_) return refused("a connection cannot change its features");
+  return {};
+}
+
+Result<Handshake::Certificate> Session::certify(const Handshake::Claim& claim, const Statement& stated) {
+  const Did did = claim.peer.didV1();
+  const bool first = phase_ != Phase::Connected;
+  if (!first) VC_TRY(checkReissue(did, stated));
+  VC_TRY_ASSIGN(certified_, host_.certify(*this, did, claim.version, stated.features));
+  Handshake::Certificate out{certificateMetadata(certified_.grant, claim.version), {}};
+  if (first && InUse::with(stated.features).seal) {
+    if (!stated.dh)
+      return Error{Errc::Malformed, "metadata.pk1 lists the feature seal, but has no dh to make a channel with"};
+    out.peerDh = stated.dh;
+  }
+  return out;
+}
+
+void Session::onProved(const Handshake::Claim& claim, Statement stated,
+                       std::optional<identity::SealedChannel> channel) {
   ++context_.counters.handshakesCompleted;
   handshakeTimer_.reset();
   auto self = shared_from_this();
   const auto ended = std::move(handshake_);  // owns `claim`
-  Statement stated;
-  if (claim.version == identity::IdVersion::V1) {  // in version 0 nothing in the metadata is signed
-    auto statement = statementFrom(claim.metadata);
-    if (!statement) return refuse(statement.error());
-    stated = std::move(statement).value();
-  }
-  controlFeature_ = std::find(stated.features.begin(), stated.features.end(), kControlFeature) != stated.features.end();
   if (phase_ == Phase::Connected) {
-    const auto current = host_.certify(*this, did_, claim.version);
+    const auto current = host_.certify(*this, did_, claim.version, stated.features);
     if (!current) return refuse(current.error());
     // Never more than the grant as it is now, should the certificate be older.
     send(AuthComplete{did_.value, did_.value, current->grant.capabilities});
-    if (reissueWanted_ || current->grant != certified_.grant) reissue(reissueWanted_.value_or("Certificate reissue"));
+    const bool outdated = current->grant != certified_.grant;
+    certified_ = {};
+    if (reissueWanted_ || outdated) reissue(reissueWanted_.value_or("Certificate reissue"));
     return;
   }
+  channel_ = std::move(channel);
+  if (channel_) {
+    ++context_.counters.channelsSealed;
+    connection_->setMaxMessageBytes(kMaxUnapprovedMessageBytes + kRecordOverhead);
+  }
+  listed_ = stated.features.text();
+  inUse_ = InUse::with(stated.features);
+  if (inUse_.signedResults) identity_ = claim.peer;
   Candidate candidate;
   candidate.did = claim.peer.didV1();
   candidate.publicId = claim.peer.id();
   candidate.handshakeVersion = claim.version == identity::IdVersion::V1 ? 1 : 0;
   candidate.certified = certified_;
   candidate.statedCapabilities = stated.capabilities.has_value();
-  candidate.name = stated.name ? *stated.name : claimedName_.value_or(registeredName_);
+  candidate.name = stated.name ? std::move(*stated.name) : claimedName_.value_or(registeredName_);
   if (candidate.name.empty()) candidate.name = "unknown";
   candidate.capabilities =
-      stated.capabilities ? *stated.capabilities : claimedCapabilities_.value_or(std::vector<std::string>{});
+      stated.capabilities ? std::move(*stated.capabilities) : claimedCapabilities_.value_or(std::vector<std::string>{});
+  candidate.features = std::move(stated.features);
   if (auto ok = checkName(candidate.name); !ok) return refuse(ok.error());
   if (auto ok = checkCapabilities(candidate.capabilities); !ok) return refuse(ok.error());
+  registeredName_ = {};
+  claimedName_.reset();
+  claimedCapabilities_.reset();
   host_.onProved(*this, std::move(candidate));
 }
 
@@ -214,12 +311,14 @@ void Session::awaitApproval(const Did& did) {
 void Session::connect(const Did& did, const policy::Grant& granted) {
   did_ = did;
   phase_ = Phase::Connected;
-  connection_->setMaxMessageBytes(kMaxMessageBytes);
+  connection_->setMaxMessageBytes(kMaxMessageBytes + (channel_ ? kRecordOverhead : 0));
   badMessages_ = 0;
   lastMessageAt_ = context_.ports.clock.steady();
   send(AuthComplete{did_.value, did_.value, granted.capabilities});
   watchSilence();
-  if (!certified_.known || certified_.grant != granted) reissue("Certificate reissue");
+  const bool outdated = !certified_.known || certified_.grant != granted;
+  certified_ = {};
+  if (outdated) reissue("Certificate reissue");
 }
 
 void Session::watchSilence() {
@@ -244,9 +343,9 @@ void Session::sendGrant(const policy::Grant& grant, const std::string& reason) {
 
 void Session::reissue(std::string reason) {
   if (phase_ != Phase::Connected) return;
-  const auto current = host_.certify(*this, did_, identity::IdVersion::V1);
+  const auto current = host_.granted(did_);
   if (!current) return;  // no longer known: the host is closing this connection
-  sendGrant(current->grant, reason);
+  sendGrant(*current, reason);
   reissueWanted_ = std::move(reason);
   if (handshake_) return;  // onProved comes back to it
   const SteadyTime now = context_.ports.clock.steady();
@@ -263,8 +362,8 @@ void Session::reissue(std::string reason) {
   beginHandshake();
 }
 
-void Session::cancel(Cancel what) {
-  if (controlFeature_ && phase_ == Phase::Connected) send(std::move(what));
+void Session::tell(Payload what) {
+  if (inUse_.controlV2 && phase_ == Phase::Connected) send(std::move(what));
 }
 
 }  // namespace vaultysclaw::control

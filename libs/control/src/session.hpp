@@ -9,6 +9,8 @@
 
 #include "context.hpp"
 #include "handshake.hpp"
+#include "identity/features.hpp"
+#include "rows.hpp"
 
 namespace vaultysclaw::control {
 
@@ -20,6 +22,14 @@ struct Certified {
   policy::Grant grant;
 };
 
+// What both sides of a connection speak (docs/protocol.md 7.2), as flags: there may be ten thousand of them.
+struct InUse {
+  bool seal = false, intentV2 = false, signedResults = false, resultAck = false, controlV2 = false;
+
+  static InUse with(const identity::Features& theirs);
+  std::vector<std::string> names() const;
+};
+
 // A peer that has proved who it is.
 struct Candidate {
   Did did;
@@ -28,6 +38,7 @@ struct Candidate {
   std::string name;
   std::vector<std::string> capabilities;  // requested
   bool statedCapabilities = false;        // they stood in signed metadata
+  identity::Features features;            // signed; none in version 0
   Certified certified;
 };
 
@@ -36,11 +47,16 @@ class SessionHost {
  public:
   virtual ~SessionHost() = default;
   // Asked before anything is signed for a claimed identity; an error refuses the handshake with its message.
-  virtual Result<Certified> certify(const Session& session, const Did& claimed, identity::IdVersion version) = 0;
+  virtual Result<Certified> certify(const Session& session, const Did& claimed, identity::IdVersion version,
+                                    const identity::Features& listed) = 0;
+  // What a known agent is granted now; null for others.
+  virtual const policy::Grant* granted(const Did& did) const = 0;
   // The first handshake is complete: calls connect() or awaitApproval() or refuse().
   virtual void onProved(Session& session, Candidate candidate) = 0;
+  // The first sealed record has opened: whoever holds the keys is who the handshake said. Before its message is seen.
+  virtual void onFirstRecord(Session& session) = 0;
   // A message of a connected agent, but for handshakes.
-  virtual void onMessage(Session& session, const protocol::Message& message) = 0;
+  virtual void onMessage(Session& session, protocol::Message message) = 0;
   virtual void onRefused(Session& session, const Error& error) = 0;
   // Once, when the session stops working; the connection may still be sending its close frame.
   virtual void onClosed(Session& session) = 0;
@@ -61,8 +77,13 @@ class Session : public std::enable_shared_from_this<Session> {
   const net::PeerInfo& peer() const { return connection_->peer(); }
   // Empty until the first handshake is complete.
   const Did& did() const { return did_; }
-  // Tells the agent to stop something, if its signed list of features says that it understands (docs/protocol.md 7.8).
-  void cancel(protocol::Cancel what);
+  // Of the first handshake; a reissue changes neither.
+  const InUse& inUse() const { return inUse_; }
+  const std::string& listed() const { return listed_; }  // identity::Features::text()
+  // Who the agent is, for verifying what it signs. There when signed-results is in use.
+  const identity::VaultysId& identity() const { return *identity_; }
+  // Sends one of the messages that docs/protocol.md 7.8 marks *, if the agent understands them.
+  void tell(protocol::Payload what);
 
   void awaitApproval(const Did& did);
   // The agent counts as connected from here on: sends auth_complete. `certified` is what its certificate says.
@@ -71,10 +92,11 @@ class Session : public std::enable_shared_from_this<Session> {
   // certificate. Certificates go one at a time and kReissueInterval apart; calls in between are merged into one.
   void reissue(std::string reason);
 
-  // False when the agent is not there any more. An agent that reads too slowly is closed on the next turn.
+  // Sealed once there is a channel. False when the agent is not there any more. An agent that reads too slowly is
+  // closed on the next turn.
   bool send(protocol::Payload payload) { return send(std::move(payload), context_.newId(), std::nullopt); }
   bool send(protocol::Payload payload, std::string messageId, std::optional<std::string> signature);
-  // auth_failed, then close.
+  // auth_failed, then close. Both kinds of closing end the sealed channel in order.
   void refuse(const Error& error);
   void close(std::uint16_t code, std::string_view why);
 
@@ -83,12 +105,19 @@ class Session : public std::enable_shared_from_this<Session> {
   static constexpr int kMaxBadMessages = 16, kMaxBadMessagesConnected = 256;
 
  private:
-  void onFrame(net::FrameKind kind, std::string_view text);
+  void onFrame(net::FrameKind kind, std::string_view data);
+  void onSealedFrame(net::FrameKind kind, std::string_view data);
+  void onText(std::string_view text);
   void onBadMessage(std::string_view why);
   void onAuthChallenge(const protocol::AuthChallenge& message);
   void beginHandshake();
   void sendGrant(const policy::Grant& grant, const std::string& reason);
-  void onProved(const Handshake::Claim& claim);
+  // What a reissue must repeat.
+  Status checkReissue(const Did& did, const Statement& stated) const;
+  Result<Handshake::Certificate> certify(const Handshake::Claim& claim, const Statement& stated);
+  void onProved(const Handshake::Claim& claim, Statement stated, std::optional<identity::SealedChannel> channel);
+  // Ends a connection whose channel cannot be trusted: no answer, no orderly end.
+  void breakOff(std::string_view why);
   void onTimeout();
   void watchSilence();
   void closeSoon(std::uint16_t code, std::string why);
@@ -107,7 +136,12 @@ class Session : public std::enable_shared_from_this<Session> {
   std::optional<std::string> claimedName_;
   std::optional<std::vector<std::string>> claimedCapabilities_;
   Certified certified_;
-  bool controlFeature_ = false;  // the peer's signed list has control-v2
+
+  std::optional<identity::SealedChannel> channel_;
+  bool recordSeen_ = false;
+  std::string listed_;
+  InUse inUse_;
+  std::optional<identity::VaultysId> identity_;
 
   Did did_;
   SteadyTime lastMessageAt_;

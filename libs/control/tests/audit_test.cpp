@@ -26,6 +26,7 @@ class BentReader final : public store::ControlReader {
   }
   Result<std::optional<store::AgentRow>> agent(const Did&) override { return no(); }
   Result<std::vector<store::AgentRow>> agents() override { return no(); }
+  Result<std::optional<Bytes>> publicId(const Did&) override { return no(); }
   Result<std::optional<store::RegistrationRow>> registration(const RegistrationId&) override { return no(); }
   Result<std::vector<store::RegistrationRow>> pendingRegistrations() override { return no(); }
   Result<store::Listing<store::RegistrationRow>> registrations(std::optional<std::string>, store::Page) override {

@@ -227,6 +227,7 @@ class TokenStore final : public store::ControlStore {
   struct Reader final : store::ControlReader {
     Result<std::optional<store::AgentRow>> agent(const Did&) override { return none(); }
     Result<std::vector<store::AgentRow>> agents() override { return none(); }
+    Result<std::optional<Bytes>> publicId(const Did&) override { return none(); }
     Result<std::optional<store::RegistrationRow>> registration(const RegistrationId&) override { return none(); }
     Result<std::vector<store::RegistrationRow>> pendingRegistrations() override { return none(); }
     Result<store::Listing<store::RegistrationRow>> registrations(std::optional<std::string>, store::Page) override {

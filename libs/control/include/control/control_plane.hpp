@@ -49,7 +49,10 @@ struct AgentView {
   store::AgentRow row;
   AgentStatus status = AgentStatus::Offline;
   std::optional<WallTime> connectedAt;
-  std::string address, transport;  // of the live connection
+  std::string address, transport;  // these five are the live connection's
+  net::Protection protection = net::Protection::None;
+  bool sealed = false;
+  std::vector<std::string> features;  // in use, sorted
   std::optional<protocol::Heartbeat> lastHeartbeat;
   std::size_t pendingIntents = 0;
 };
@@ -114,6 +117,7 @@ using ChatHandle = Timer;
 struct Counters {  // since start, for /metrics
   std::uint64_t handshakesCompleted = 0, handshakesFailed = 0, handshakesRefused = 0;
   std::uint64_t intentsSent = 0, intentsSucceeded = 0, intentsFailed = 0, intentsTimedOut = 0;
+  std::uint64_t channelsSealed = 0, channelsBroken = 0;
   std::uint64_t chatsStarted = 0, chatChunks = 0, messagesIn = 0, messagesOut = 0, messagesRefused = 0;
   std::size_t connectedAgents = 0, openConnections = 0, pendingIntents = 0, pendingRegistrations = 0, activeChats = 0;
 };
@@ -147,6 +151,13 @@ class ControlPlane {
   // each other. Before the reply its open connection is told; the new certificate follows. NotFound; InvalidArgument.
   virtual void updateGrant(const Did& did, GrantChange change, std::string reason, std::string actor,
                            Reply<AgentView> reply) = 0;
+
+  // Forgets how well the agent has been able to protect its connections, so that a weaker handshake is accepted again
+  // (docs/protocol.md 7.2). NotFound.
+  virtual void resetPin(const Did& did, std::string actor, Reply<AgentView> reply) = 0;
+  // No intents and no chats for this agent until it is resumed; it is told, at once and after each connect. NotFound.
+  virtual void pause(const Did& did, std::string reason, std::string actor, Reply<AgentView> reply) = 0;
+  virtual void resume(const Did& did, std::string actor, Reply<AgentView> reply) = 0;
 
   virtual void registrations(std::optional<std::string> status, store::Page page,
                              Reply<store::Listing<store::RegistrationRow>> reply) = 0;

@@ -30,9 +30,11 @@ struct AgentRow {
   std::string limits = "{}";  // JSON object: ResourceLimits
   std::optional<std::string> policyId{};
   std::optional<WallTime> policyExpiresAt{};
-  int handshakeVersion = 1;  // the highest one completed: never goes down
+  int handshakeVersion = 1;  // the highest one completed: only resetPin() lowers it
   WallTime createdAt{};
   std::optional<WallTime> lastSeenAt{};
+  std::string features{};               // what it has listed over a sealed connection, as identity::Features::text()
+  std::optional<std::string> paused{};  // why it gets no work; absent: it does
 };
 
 struct RegistrationRow {
@@ -64,6 +66,8 @@ struct IntentRow {
   WallTime createdAt{};
   std::optional<WallTime> executedAt{};  // the agent's claim
   std::optional<WallTime> finishedAt{};
+  std::optional<std::string> resultToken{};  // signed by the agent, as received
+  std::optional<std::string> traceparent{};
   bool paramsOmitted = false, outputOmitted = false;  // in lists, which leave out what is over kMaxListedBytes
 };
 
@@ -110,12 +114,15 @@ class ControlReader {
   virtual ~ControlReader() = default;
   virtual Result<std::optional<AgentRow>> agent(const Did& did) = 0;
   virtual Result<std::vector<AgentRow>> agents() = 0;  // all, by creation
+  // The public id of an agent, also of one that was deleted, as long as its registration is there.
+  virtual Result<std::optional<Bytes>> publicId(const Did& did) = 0;
   virtual Result<std::optional<RegistrationRow>> registration(const RegistrationId& id) = 0;
   virtual Result<std::vector<RegistrationRow>> pendingRegistrations() = 0;
   virtual Result<Listing<RegistrationRow>> registrations(std::optional<std::string> status,
                                                          Page page) = 0;  // newest first
   virtual Result<std::optional<IntentRow>> intent(const IntentId& id) = 0;
-  // Newest first. Params and outputs over kMaxListedBytes are left out, errors cut at 4096 characters.
+  // Newest first. Params and outputs over kMaxListedBytes are left out, result tokens of that size empty, errors cut at
+  // 4096 characters.
   virtual Result<Listing<IntentRow>> intents(const IntentFilter& filter, Page page) = 0;
   virtual Result<Listing<AuditRow>> audit(const AuditFilter& filter, Page page) = 0;                // newest first
   virtual Result<std::vector<AuditRow>> auditRange(std::int64_t firstSeq, std::int64_t count) = 0;  // in order
@@ -129,12 +136,14 @@ class ControlWriter : public ControlReader {
  public:
   virtual Status putAgent(const AgentRow& row) = 0;  // inserts or replaces; the handshake version stays the highest
   virtual Status deleteAgent(const Did& did) = 0;    // NotFound when absent. Its intents stay
+  // Forgets features and handshake version (0), so that a weaker handshake is accepted again. NotFound when absent.
+  virtual Status resetPin(const Did& did) = 0;
   virtual Status touchAgent(const Did& did, WallTime seen) = 0;    // NotFound when absent
   virtual Status putRegistration(const RegistrationRow& row) = 0;  // inserts or replaces
   virtual Status insertIntent(const IntentRow& row) = 0;           // Conflict when the id exists
-  // Ends a pending intent: takes status, output, error, code and times from `row`, the rest stays. A lost one, whose
-  // answer the agent had kept, may still become success or failed. Conflict when it has ended otherwise (the first
-  // answer counts), NotFound when unknown, InvalidArgument when `row` is pending itself.
+  // Ends a pending intent: takes status, output, error, code, times and result token from `row`, the rest stays. One
+  // that ended without an answer (lost, timeout) may still become success or failed. Conflict when it has ended
+  // otherwise (the first answer counts), NotFound when unknown, InvalidArgument when `row` is pending itself.
   virtual Status finishIntent(const IntentRow& row) = 0;
   virtual Status appendAudit(const AuditRow& row) = 0;     // Conflict unless seq is the next one
   virtual Status putApiToken(const ApiTokenRow& row) = 0;  // inserts or replaces; Conflict when another has the hash

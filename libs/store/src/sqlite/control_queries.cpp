@@ -6,7 +6,7 @@ namespace {
 // Each list of columns stands beside the function that reads it, in the same order.
 #define VC_AGENT_COLUMNS                                                                               \
   "did, public_id, name, capabilities, requested_capabilities, limits, policy_id, policy_expires_at, " \
-  "handshake_version, created_at, last_seen_at"
+  "handshake_version, created_at, last_seen_at, features, paused"
 AgentRow readAgent(Statement& row) {
   return {.did = Did(row.text()),
           .publicId = row.blob(),
@@ -18,7 +18,9 @@ AgentRow readAgent(Statement& row) {
           .policyExpiresAt = row.optionalTime(),
           .handshakeVersion = static_cast<int>(row.integer()),
           .createdAt = row.time(),
-          .lastSeenAt = row.optionalTime()};
+          .lastSeenAt = row.optionalTime(),
+          .features = row.text(),
+          .paused = row.optionalText()};
 }
 
 #define VC_REGISTRATION_COLUMNS                                                                    \
@@ -39,16 +41,17 @@ RegistrationRow readRegistration(Statement& row) {
           .decidedBy = row.text()};
 }
 
-#define VC_INTENT_COLUMNS_WITH(params, output, error, omitted)     \
-  "id, did, action, " params ", token, status, " output ", " error \
-  ", code, user_did, requested_by, "                               \
-  "created_at, executed_at, finished_at, " omitted
-#define VC_INTENT_COLUMNS VC_INTENT_COLUMNS_WITH("params", "output", "error", "0, 0")
+#define VC_INTENT_COLUMNS_WITH(params, output, error, resultToken, omitted) \
+  "id, did, action, " params ", token, status, " output ", " error          \
+  ", code, user_did, requested_by, "                                        \
+  "created_at, executed_at, finished_at, " resultToken ", traceparent, " omitted
+#define VC_INTENT_COLUMNS VC_INTENT_COLUMNS_WITH("params", "output", "error", "result_token", "0, 0")
 static_assert(kMaxListedBytes == 65536, "the number below");
 #define VC_TOO_LONG(column) "coalesce(length(CAST(" column " AS BLOB)), 0) > 65536"
 #define VC_LISTED_INTENT_COLUMNS                                                                                    \
   VC_INTENT_COLUMNS_WITH("CASE WHEN " VC_TOO_LONG("params") " THEN '' ELSE params END",                             \
                          "CASE WHEN " VC_TOO_LONG("output") " THEN NULL ELSE output END", "substr(error, 1, 4096)", \
+                         "CASE WHEN " VC_TOO_LONG("result_token") " THEN '' ELSE result_token END",                 \
                          VC_TOO_LONG("params") ", " VC_TOO_LONG("output"))
 IntentRow readIntent(Statement& row) {
   IntentRow read{.id = IntentId(row.text()),
@@ -64,7 +67,9 @@ IntentRow readIntent(Statement& row) {
                  .requestedBy = row.text(),
                  .createdAt = row.time(),
                  .executedAt = row.optionalTime(),
-                 .finishedAt = row.optionalTime()};
+                 .finishedAt = row.optionalTime(),
+                 .resultToken = row.optionalText(),
+                 .traceparent = row.optionalText()};
   read.paramsOmitted = row.integer() != 0;
   read.outputOmitted = row.integer() != 0;
   return read;
@@ -166,6 +171,13 @@ Result<std::optional<AgentRow>> findAgent(Database& db, const Did& did) {
 
 Result<std::vector<AgentRow>> listAgents(Database& db) {
   return all(db.query("SELECT " VC_AGENT_COLUMNS " FROM agents ORDER BY created_at, rowid"), readAgent);
+}
+
+Result<std::optional<Bytes>> findPublicId(Database& db, const Did& did) {
+  Bytes (*read)(Statement&) = [](Statement& row) { return row.blob(); };
+  VC_TRY_ASSIGN(auto known, first(db.query("SELECT public_id FROM agents WHERE did = ?", did), read));
+  if (known) return known;
+  return first(db.query("SELECT public_id FROM registrations WHERE did = ? LIMIT 1", did), read);
 }
 
 Result<std::optional<RegistrationRow>> findRegistration(Database& db, const RegistrationId& id) {

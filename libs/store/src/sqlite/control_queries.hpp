@@ -8,6 +8,7 @@ namespace vaultysclaw::store::sqlite {
 
 Result<std::optional<AgentRow>> findAgent(Database& db, const Did& did);
 Result<std::vector<AgentRow>> listAgents(Database& db);
+Result<std::optional<Bytes>> findPublicId(Database& db, const Did& did);
 Result<std::optional<RegistrationRow>> findRegistration(Database& db, const RegistrationId& id);
 Result<std::vector<RegistrationRow>> listPendingRegistrations(Database& db);
 Result<Listing<RegistrationRow>> listRegistrations(Database& db, const std::optional<std::string>& status, Page page);
@@ -27,6 +28,7 @@ class Reads : public Interface {
 
   Result<std::optional<AgentRow>> agent(const Did& did) final { return findAgent(db_, did); }
   Result<std::vector<AgentRow>> agents() final { return listAgents(db_); }
+  Result<std::optional<Bytes>> publicId(const Did& did) final { return findPublicId(db_, did); }
   Result<std::optional<RegistrationRow>> registration(const RegistrationId& id) final {
     return findRegistration(db_, id);
   }

@@ -78,6 +78,12 @@ CREATE TABLE meta (
   value BLOB NOT NULL
 ) STRICT;
 )sql",
+    R"sql(
+ALTER TABLE agents ADD COLUMN features TEXT NOT NULL DEFAULT '';
+ALTER TABLE agents ADD COLUMN paused TEXT;
+ALTER TABLE intents ADD COLUMN result_token TEXT;
+ALTER TABLE intents ADD COLUMN traceparent TEXT;
+)sql",
 };
 
 Status done(const Result<std::int64_t>& changed) {
@@ -91,19 +97,27 @@ const Schema kControlSchema{"control plane's database", kControlStoreId, kMigrat
 Status Writer::putAgent(const AgentRow& row) {
   return done(db_.run(
       "INSERT INTO agents (did, public_id, name, capabilities, requested_capabilities, limits, policy_id, "
-      "policy_expires_at, handshake_version, created_at, last_seen_at) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?) "
+      "policy_expires_at, handshake_version, created_at, last_seen_at, features, paused) "
+      "VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?) "
       "ON CONFLICT (did) DO UPDATE SET public_id = excluded.public_id, name = excluded.name, "
       "capabilities = excluded.capabilities, requested_capabilities = excluded.requested_capabilities, "
       "limits = excluded.limits, policy_id = excluded.policy_id, policy_expires_at = excluded.policy_expires_at, "
       "handshake_version = max(handshake_version, excluded.handshake_version), created_at = excluded.created_at, "
-      "last_seen_at = excluded.last_seen_at",
+      "last_seen_at = excluded.last_seen_at, features = excluded.features, paused = excluded.paused",
       row.did, row.publicId, row.name, row.capabilities, row.requestedCapabilities, row.limits, row.policyId,
-      row.policyExpiresAt, row.handshakeVersion, row.createdAt, row.lastSeenAt));
+      row.policyExpiresAt, row.handshakeVersion, row.createdAt, row.lastSeenAt, row.features, row.paused));
 }
 
 Status Writer::deleteAgent(const Did& did) {
   VC_TRY_ASSIGN(const std::int64_t deleted, db_.run("DELETE FROM agents WHERE did = ?", did));
   if (deleted == 0) return Error{Errc::NotFound, "no agent has the DID " + did.value};
+  return {};
+}
+
+Status Writer::resetPin(const Did& did) {
+  VC_TRY_ASSIGN(const std::int64_t reset,
+                db_.run("UPDATE agents SET features = '', handshake_version = 0 WHERE did = ?", did));
+  if (reset == 0) return Error{Errc::NotFound, "no agent has the DID " + did.value};
   return {};
 }
 
@@ -128,22 +142,23 @@ Status Writer::putRegistration(const RegistrationRow& row) {
 Status Writer::insertIntent(const IntentRow& row) {
   VC_TRY_ASSIGN(const std::int64_t inserted,
                 db_.run("INSERT INTO intents (id, did, action, params, token, status, output, error, code, user_did, "
-                        "requested_by, created_at, executed_at, finished_at) "
-                        "VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?) ON CONFLICT DO NOTHING",
+                        "requested_by, created_at, executed_at, finished_at, result_token, traceparent) "
+                        "VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?) ON CONFLICT DO NOTHING",
                         row.id, row.did, row.action, row.params, row.token, row.status, row.output, row.error, row.code,
-                        row.userDid, row.requestedBy, row.createdAt, row.executedAt, row.finishedAt));
+                        row.userDid, row.requestedBy, row.createdAt, row.executedAt, row.finishedAt, row.resultToken,
+                        row.traceparent));
   if (inserted == 0) return Error{Errc::Conflict, "an intent with the id " + row.id.value + " exists already"};
   return {};
 }
 
 Status Writer::finishIntent(const IntentRow& row) {
   if (row.status == "pending") return Error{Errc::InvalidArgument, "pending is no way to end an intent"};
-  VC_TRY_ASSIGN(
-      const std::int64_t changed,
-      db_.run(
-          "UPDATE intents SET status = ?, output = ?, error = ?, code = ?, executed_at = ?, "
-          "finished_at = ? WHERE id = ? AND (status = 'pending' OR (status = 'lost' AND ? IN ('success', 'failed')))",
-          row.status, row.output, row.error, row.code, row.executedAt, row.finishedAt, row.id, row.status));
+  VC_TRY_ASSIGN(const std::int64_t changed,
+                db_.run("UPDATE intents SET status = ?, output = ?, error = ?, code = ?, executed_at = ?, "
+                        "finished_at = ?, result_token = ? WHERE id = ? AND (status = 'pending' OR "
+                        "(status IN ('lost', 'timeout') AND ? IN ('success', 'failed')))",
+                        row.status, row.output, row.error, row.code, row.executedAt, row.finishedAt, row.resultToken,
+                        row.id, row.status));
   if (changed == 1) return {};
   VC_TRY_ASSIGN(const std::optional<IntentRow> found, findIntent(db_, row.id));
   if (!found) return Error{Errc::NotFound, "no intent has the id " + row.id.value};

@@ -15,6 +15,7 @@ class Writer final : public Reads<ControlWriter> {
 
   Status putAgent(const AgentRow& row) override;
   Status deleteAgent(const Did& did) override;
+  Status resetPin(const Did& did) override;
   Status touchAgent(const Did& did, WallTime seen) override;
   Status putRegistration(const RegistrationRow& row) override;
   Status insertIntent(const IntentRow& row) override;
