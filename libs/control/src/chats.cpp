@@ -4,6 +4,7 @@
 
 #include "base/utf8.hpp"
 #include "protocol/codec.hpp"
+#include "rows.hpp"
 
 namespace vaultysclaw::control {
 namespace {
@@ -35,8 +36,13 @@ Status Chats::check(const ChatRequest& request) const {
     bytes += message.content.size() + message.thinkingContent.value_or("").size();
   }
   if (bytes > kMaxChatBytes) return invalid("the messages are over 8 MiB together");
+  if (request.timeout && (*request.timeout <= Duration(0) || *request.timeout > context_.options.chatTimeout)) {
+    return invalid("the timeout must be over zero and at most " +
+                   std::to_string(std::chrono::duration_cast<seconds>(context_.options.chatTimeout).count()) + " s");
+  }
   if (!registry_.find(request.did)) return Error{Errc::NotFound, "no agent " + printable(request.did.value)};
   const auto* agent = registry_.find(request.did);
+  if (agent->row.paused) return pausedError(agent->row);
   if (!agent->session) return Error{Errc::Unavailable, "agent " + request.did.value + " is not connected"};
   if (count(request.did) >= context_.options.maxChatsPerAgent) {
     return Error{Errc::Busy, "agent " + request.did.value + " has as many chats under way as it may; try again later"};
@@ -84,7 +90,9 @@ void Chats::onStored(const Key& key, std::uint64_t serial, ChatRequest request, 
   message.messages = std::move(request.messages);
   message.stream = request.stream;
   message.thinking = request.thinking;
-  message.timeoutMs = std::chrono::duration_cast<milliseconds>(context_.options.chatTimeout).count();
+  const Duration timeout = request.timeout.value_or(context_.options.chatTimeout);
+  message.timeoutMs = std::chrono::duration_cast<milliseconds>(timeout).count();
+  message.trace = std::move(request.trace);
   Session* session = registry_.live(key.first);
   Status sent = status;
   if (sent && !(session && session->send(std::move(message)))) {
@@ -96,7 +104,7 @@ void Chats::onStored(const Key& key, std::uint64_t serial, ChatRequest request, 
   }
   chat->sent = chat->listening = true;
   ++context_.counters.chatsStarted;
-  chat->deadline = context_.ports.loop.after(context_.options.chatTimeout, [this, key, serial] {
+  chat->deadline = context_.ports.loop.after(timeout, [this, key, serial] {
     stop(key, serial, "the time for the answer is over");
     end(key, std::pair(std::string(wireCode(Errc::DeadlineExceeded)),
                        std::string("the agent did not finish its answer in time")));

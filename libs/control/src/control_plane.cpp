@@ -272,9 +272,9 @@ void Hub::onMessage(Session& session, protocol::Message message) {
   bool wanted = true;
   if (const auto* heartbeat = std::get_if<Heartbeat>(&message.payload)) {
     onHeartbeat(session, *agent, *heartbeat);
-  } else if (const auto* result = std::get_if<IntentResult>(&message.payload)) {
+  } else if (auto* result = std::get_if<IntentResult>(&message.payload)) {
     registry_.seen(*agent);
-    wanted = intents_.onResult(session.did(), *result);
+    wanted = intents_.onResult(session, std::move(*result));
   } else if (const auto* ack = std::get_if<IntentAck>(&message.payload)) {
     intents_.onAck(session.did(), *ack);
   } else if (const auto* chunk = std::get_if<ChatResponse>(&message.payload)) {

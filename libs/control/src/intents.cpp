@@ -4,24 +4,28 @@
 
 #include "identity/tokens.hpp"
 #include "protocol/codec.hpp"
+#include "results.hpp"
 
 namespace vaultysclaw::control {
 namespace {
 
 // Room for the envelope around the parameters.
 constexpr std::size_t kMaxParamsBytes = protocol::kMaxMessageBytes - (std::size_t{64} << 10);
+constexpr Duration kRetryInterval = milliseconds(20);  // when workers or the store have too much to do
+constexpr Duration kMaxTokenLife = seconds(300);       // docs/protocol.md 7.4
 
-ControlPlane::IntentView viewOf(store::IntentRow row, const identity::VaultysId& self, WallTime now) {
+ControlPlane::IntentView viewOf(store::IntentRow row, const identity::VaultysId& self,
+                                const std::optional<Bytes>& publicId) {
   ControlPlane::IntentView view;
-  const auto token = identity::verifyIntentToken(row.token, self, now);
-  view.signatureValid =
-      token && token->id == row.id.value && token->action == row.action && token->agentId == row.did.value;
+  const StoredProof proof = proofOf(row, self, publicId);
+  view.signatureValid = proof.intent;
+  view.resultSignatureValid = proof.result;
   view.row = std::move(row);
   return view;
 }
 
-std::string_view statusName(protocol::ResultStatus status) {
-  return status == protocol::ResultStatus::Success ? "success" : "failed";
+Error otherIntent() {
+  return Error{Errc::PolicyDenied, "the signed result answers another intent than the one that was sent"};
 }
 
 }  // namespace
@@ -42,13 +46,14 @@ Status Intents::recover(store::ControlStore& store, WallTime now) {
   });
 }
 
-Result<Duration> Intents::check(RunRequest& request) {
+// ---- sending --------------------------------------------------------------------------------------------------------
+
+Result<Intents::Order> Intents::check(RunRequest request) {
   if (request.action.empty() || !protocol::checkCapabilities({request.action})) {
     return Error{Errc::InvalidArgument, "action must be 1 to 64 characters"};
   }
   auto params = protocol::validateJson(request.params.text, kMaxParamsBytes);
   if (!params) return Error{Errc::InvalidArgument, "params: " + params.error().message};
-  request.params = std::move(params).value();
   const Duration timeout = request.timeout.value_or(context_.options.defaultIntentTimeout);
   if (timeout <= Duration(0)) return Error{Errc::InvalidArgument, "the timeout must be greater than zero"};
   if (timeout > context_.options.maxIntentTimeout) {
@@ -57,54 +62,74 @@ Result<Duration> Intents::check(RunRequest& request) {
                      std::to_string(std::chrono::duration_cast<seconds>(context_.options.maxIntentTimeout).count()) +
                      " s"};
   }
-  return timeout;
+  return Order{std::move(request.did),
+               std::move(request.action),
+               std::move(request.requestedBy),
+               std::make_shared<const std::string>(std::move(params->text)),
+               timeout,
+               std::move(request.trace)};
 }
 
 std::optional<IntentId> Intents::run(RunRequest request, Reply<RunResult> reply) {
-  return start(std::move(request), nullptr, std::move(reply));
+  return start(check(std::move(request)), nullptr, std::move(reply));
 }
 void Intents::send(RunRequest request, Reply<SentIntent> reply) {
-  start(std::move(request), std::move(reply), nullptr);
+  start(check(std::move(request)), std::move(reply), nullptr);
 }
 
-std::optional<IntentId> Intents::start(RunRequest request, Reply<SentIntent> onSent, Reply<RunResult> onResult) {
+std::optional<IntentId> Intents::start(Result<Order> order, Reply<SentIntent> onSent, Reply<RunResult> onResult) {
   const auto refuse = [&](Error error) {
     context_.replyLater<SentIntent>(std::move(onSent), error);
     context_.replyLater<RunResult>(std::move(onResult), std::move(error));
     return std::optional<IntentId>();
   };
-  const auto timeout = check(request);
-  if (!timeout) return refuse(timeout.error());
-  if (!registry_.find(request.did)) return refuse(Error{Errc::NotFound, "no agent " + printable(request.did.value)});
-  if (!registry_.live(request.did))
-    return refuse(Error{Errc::Unavailable, "agent " + request.did.value + " is not connected"});
-  if (pending(request.did) >= context_.options.maxPendingIntentsPerAgent) {
-    return refuse(Error{Errc::Busy, "agent " + request.did.value + " has " + std::to_string(pending(request.did)) +
+  if (!order) return refuse(order.error());
+  const Did did = order->did;
+  const Agent* agent = registry_.find(did);
+  if (!agent) return refuse(Error{Errc::NotFound, "no agent " + printable(did.value)});
+  if (agent->row.paused) return refuse(pausedError(agent->row));
+  if (!agent->session) return refuse(Error{Errc::Unavailable, "agent " + did.value + " is not connected"});
+  if (pending(did) >= context_.options.maxPendingIntentsPerAgent) {
+    return refuse(Error{Errc::Busy, "agent " + did.value + " has " + std::to_string(pending(did)) +
                                         " intents pending, as many as it may; try again later"});
   }
   const IntentId id(context_.newId());
   Pending intent;
-  intent.did = request.did;
-  intent.action = request.action;
-  intent.requestedBy = request.requestedBy;
-  intent.params = std::move(request.params);
+  intent.order = std::move(*order);
   intent.createdAt = context_.now();
-  intent.timeout = *timeout;
-
-  auto token = std::make_shared<std::string>();
-  auto onLoop = context_.ifAlive([this, id, token] { onSigned(id, std::move(*token)); });
-  auto task = [self = context_.self,
-               body = identity::IntentToken{id.value, intent.action, intent.did.value, intent.createdAt, {}, {}, {}},
-               token, &loop = context_.ports.loop, onLoop]() mutable {
-    *token = identity::signToken(self, body);
-    loop.post(std::move(onLoop));
+  intent.token = std::make_shared<Signed>();
+  intent.intentV2 = agent->session->inUse().intentV2;
+  auto prepare = [self = context_.self, id, order = intent.order, createdAt = intent.createdAt, token = intent.token,
+                  v2 = intent.intentV2]() -> Result<Journal::Prepared> {
+    identity::IntentToken body{id.value, order.action, order.did.value, createdAt, {}, {}, {}};
+    if (v2) {
+      body.paramsHash = identity::sha256(asBytes(*order.params));
+      body.expiresAt =
+          createdAt + std::chrono::duration_cast<milliseconds>(std::min<Duration>(order.timeout, kMaxTokenLife));
+    }
+    token->token = identity::signToken(self, body);
+    VC_TRY_ASSIGN(token->hash, identity::tokenBodyHash(token->token));
+    store::IntentRow row;
+    row.id = id;
+    row.did = order.did;
+    row.action = order.action;
+    row.params = *order.params;
+    row.token = token->token;
+    row.status = "pending";
+    row.requestedBy = order.requestedBy;
+    row.createdAt = createdAt;
+    if (order.trace) row.traceparent = order.trace->traceparent;
+    AuditEntry entry{order.requestedBy, "intent.send", order.did.value,
+                     details({{"intentId", id.value}, {"action", order.action}})};
+    return Journal::Prepared{[row = std::move(row)](store::ControlWriter& writer) { return writer.insertIntent(row); },
+                             std::move(entry)};
   };
-  if (!context_.ports.workers.submit(std::move(task))) {
+  if (!journal_.prepare(std::move(prepare), [this, id](const Status& status) { onStored(id, status); })) {
     return refuse(Error{Errc::Busy, "the control plane is overloaded; try again later"});
   }
   intent.onSent = std::move(onSent);
   intent.onResult = std::move(onResult);
-  byAgent_[intent.did].insert(id);
+  byAgent_[did].insert(id);
   pending_.emplace(id, std::move(intent));
   context_.counters.pendingIntents = pending_.size();
   return id;
@@ -114,174 +139,146 @@ void Intents::cancel(const IntentId& id, std::string_view reason) {
   const auto it = pending_.find(id);
   if (it == pending_.end() || it->second.cancelled) return;
   it->second.cancelled = std::string(reason);
-  if (it->second.stage == Stage::Sent) tellToStop(id, it->second, reason);
+  if (it->second.stage == Pending::Stage::Sent) tellToStop(id, it->second, reason);
 }
 
 void Intents::tellToStop(const IntentId& id, const Pending& intent, std::string_view reason) {
-  if (Session* session = registry_.live(intent.did)) session->tell(protocol::Cancel{id, {}, {}, std::string(reason)});
-}
-
-void Intents::onSigned(const IntentId& id, std::string token) {
-  const auto it = pending_.find(id);
-  if (it == pending_.end()) return;  // the agent has gone meanwhile
-  Pending& intent = it->second;
-  intent.stage = Stage::Storing;
-  intent.token = std::move(token);
-  store::IntentRow row;
-  row.id = id;
-  row.did = intent.did;
-  row.action = intent.action;
-  row.params = intent.params.text;
-  row.token = intent.token;
-  row.status = "pending";
-  row.requestedBy = intent.requestedBy;
-  row.createdAt = intent.createdAt;
-  AuditEntry entry{intent.requestedBy, "intent.send", intent.did.value,
-                   details({{"intentId", id.value}, {"action", intent.action}})};
-  journal_.write([row = std::move(row)](store::ControlWriter& writer) { return writer.insertIntent(row); },
-                 std::move(entry), [this, id](const Status& status) { onStored(id, status); });
+  if (Session* session = registry_.live(intent.order.did))
+    session->tell(protocol::Cancel{id, {}, {}, std::string(reason)});
 }
 
 void Intents::onStored(const IntentId& id, const Status& status) {
   const auto it = pending_.find(id);
   if (it == pending_.end()) return;
   Pending& intent = it->second;
-  if (!status) {
-    intent.stage = Stage::Signing;  // there is no row to end
-    return fail(id, "failed", status.error());
+  if (!status) {  // there is no row to end
+    auto unsent = take(id);
+    return answer(*unsent, status.error());
   }
+  intent.stage = Pending::Stage::Sent;
+  if (intent.deferred) return end(id, *std::exchange(intent.deferred, std::nullopt));
   if (intent.cancelled) {
     return fail(id, "failed", Error{Errc::Cancelled, *intent.cancelled + " before the intent was sent"});
   }
-  Session* session = registry_.live(intent.did);
+  Session* session = registry_.live(intent.order.did);
+  const auto gone = [&](const char* how) {
+    fail(id, "lost", Error{Errc::Unavailable, "agent " + intent.order.did.value + how + " before the intent was sent"});
+  };
+  if (session && session->inUse().intentV2 != intent.intentV2) return gone(" connected with other features");
   protocol::Intent message;
   message.id = id;
-  message.action = intent.action;
-  message.params = std::move(intent.params);
+  message.action = intent.order.action;
+  message.params.text = *std::exchange(intent.order.params, nullptr);
   message.timestamp = toIso8601(intent.createdAt);
-  message.timeoutMs = std::chrono::duration_cast<milliseconds>(intent.timeout).count();
-  intent.stage = Stage::Sent;
-  if (!session || !session->send(std::move(message), id.value, std::move(intent.token))) {
-    return fail(id, "lost",
-                Error{Errc::Unavailable, "agent " + intent.did.value + " went away before the intent was sent"});
-  }
+  message.timeoutMs = std::chrono::duration_cast<milliseconds>(intent.order.timeout).count();
+  message.trace = std::move(intent.order.trace);
+  if (!session || !session->send(std::move(message), id.value, std::move(intent.token->token)))
+    return gone(" went away");
   ++context_.counters.intentsSent;
-  intent.deadline = context_.ports.loop.after(intent.timeout, [this, id] {
+  intent.deadline = context_.ports.loop.after(intent.order.timeout, [this, id] {
     ++context_.counters.intentsTimedOut;
     if (const auto late = pending_.find(id); late != pending_.end() && !late->second.cancelled)
       tellToStop(id, late->second, "the time for the intent is over");
     fail(id, "timeout", Error{Errc::DeadlineExceeded, "the agent did not answer in time; the intent may still run"});
   });
-  if (intent.onSent) std::exchange(intent.onSent, nullptr)(SentIntent{id, intent.did});
+  if (intent.onSent) std::exchange(intent.onSent, nullptr)(SentIntent{id, intent.order.did});
 }
 
-void Intents::fail(const IntentId& id, std::string status, Error error) {
-  Outcome outcome;
-  outcome.status = std::move(status);
-  outcome.error = error.message;
-  outcome.code = std::string(wireCode(error.code));
-  finish(id, std::move(outcome), std::move(error));
-}
-
-void Intents::finish(const IntentId& id, Outcome outcome, Result<RunResult> answer) {
-  auto node = pending_.extract(id);
-  if (node.empty()) return;
-  auto intent = std::make_shared<Pending>(std::move(node.mapped()));
-  intent->deadline.reset();
-  if (auto& ids = byAgent_[intent->did]; ids.erase(id) && ids.empty()) byAgent_.erase(intent->did);
-  context_.counters.pendingIntents = pending_.size();
-
-  auto reply = [this, intent, answer = std::move(answer)](const Status&) {
-    if (intent->onSent) {
-      intent->onSent(answer ? Result<SentIntent>(Error{Errc::Internal, "the intent ended before it was sent"})
-                            : answer.error());
-    }
-    if (intent->onResult) intent->onResult(answer);
+void Intents::broadcast(RunRequest request, Reply<std::vector<SentIntent>> reply) {
+  const auto order = check(std::move(request));
+  if (!order) return context_.replyLater<std::vector<SentIntent>>(std::move(reply), order.error());
+  std::vector<Did> targets;
+  for (const auto& [did, agent] : registry_.all()) {
+    if (agent.session && !agent.row.paused && policy::grantsCapability(agent.grant.capabilities, order->action))
+      targets.push_back(did);
+  }
+  if (targets.empty()) return context_.replyLater<std::vector<SentIntent>>(std::move(reply), std::vector<SentIntent>{});
+  struct Gathered {
+    std::size_t waiting;
+    std::vector<SentIntent> sent;
+    Reply<std::vector<SentIntent>> reply;
   };
-  if (intent->stage == Stage::Signing) {  // nothing is stored yet
-    context_.ports.loop.post(context_.ifAlive([reply] { reply(Status{}); }));
+  auto gathered = std::make_shared<Gathered>(Gathered{targets.size(), {}, std::move(reply)});
+  for (const auto& did : targets) {
+    Order one = *order;
+    one.did = did;
+    start(
+        std::move(one),
+        [gathered](Result<SentIntent> sent) {
+          if (sent) gathered->sent.push_back(std::move(sent).value());
+          if (--gathered->waiting == 0) gathered->reply(std::move(gathered->sent));
+        },
+        nullptr);
+  }
+}
+
+// ---- ending ---------------------------------------------------------------------------------------------------------
+
+std::optional<Intents::Pending> Intents::take(const IntentId& id) {
+  auto node = pending_.extract(id);
+  if (node.empty()) return std::nullopt;
+  Pending intent = std::move(node.mapped());
+  intent.deadline.reset();
+  const auto ids = byAgent_.find(intent.order.did);
+  if (ids->second.erase(id) && ids->second.empty()) byAgent_.erase(ids);
+  context_.counters.pendingIntents = pending_.size();
+  return intent;
+}
+
+void Intents::answer(Pending& intent, const Result<RunResult>& answer) {
+  if (intent.onSent) {
+    intent.onSent(answer ? Result<SentIntent>(Error{Errc::Internal, "the intent ended before it was sent"})
+                         : answer.error());
+  }
+  if (intent.onResult) intent.onResult(answer);
+}
+
+void Intents::end(const IntentId& id, End how) {
+  const auto it = pending_.find(id);
+  if (it == pending_.end()) return;
+  if (it->second.stage != Pending::Stage::Sent) {
+    if (!it->second.deferred) it->second.deferred = std::move(how);
     return;
   }
+  auto intent = std::make_shared<Pending>(*take(id));
+  const bool answered = how.status == "success" || how.status == "failed";
   store::IntentRow row;
   row.id = id;
-  row.did = intent->did;
-  row.status = outcome.status;
-  if (outcome.output) row.output = std::move(outcome.output->text);
-  row.error = std::move(outcome.error);
-  row.code = outcome.code;
-  row.executedAt = outcome.executedAt;
+  row.status = std::move(how.status);
+  if (how.answer) {
+    if (how.answer->output) row.output = how.answer->output->text;
+    row.error = how.answer->error;
+    row.code = how.answer->code;
+    row.executedAt = how.answer->executedAt;
+  } else {
+    row.error = how.answer.error().message;
+    row.code = std::string(wireCode(how.answer.error().code));
+  }
   row.finishedAt = context_.now();
-  const bool answered = outcome.status == "success" || outcome.status == "failed";
-  AuditEntry entry{answered ? intent->did.value : "system", "intent.result", intent->did.value,
-                   details({{"intentId", id.value}, {"status", outcome.status}, {"code", outcome.code.value_or("")}})};
+  const std::string& did = intent->order.did.value;
+  AuditEntry entry{answered ? did : "system", "intent.result", did,
+                   details({{"intentId", id.value}, {"status", row.status}, {"code", row.code.value_or("")}})};
   journal_.writeSurely([row = std::move(row)](store::ControlWriter& writer) { return writer.finishIntent(row); },
-                       std::move(entry), std::move(reply));
-}
-
-bool Intents::onResult(const Did& from, const protocol::IntentResult& result) {
-  const auto it = pending_.find(result.intentId);
-  if (it == pending_.end()) return onLateResult(from, result);
-  if (it->second.did != from || it->second.stage != Stage::Sent) return false;
-  const bool success = result.status == protocol::ResultStatus::Success;
-  ++(success ? context_.counters.intentsSucceeded : context_.counters.intentsFailed);
-  RunResult answer;
-  answer.intentId = result.intentId;
-  answer.status = std::string(statusName(result.status));
-  answer.output = result.output;
-  answer.error = result.error;
-  answer.code = result.code;
-  answer.executedAt = result.executedAt;
-  Outcome outcome{answer.status, answer.output, answer.error, answer.code, answer.executedAt};
-  finish(result.intentId, std::move(outcome), std::move(answer));
-  return true;
-}
-
-bool Intents::onLateResult(const Did& from, const protocol::IntentResult& result) {
-  auto& underWay = lateAnswers_[from];
-  if (underWay >= context_.options.maxPendingIntentsPerAgent) return false;
-  ++underWay;
-  store::IntentRow row;
-  row.id = result.intentId;
-  row.did = from;
-  row.status = std::string(statusName(result.status));
-  if (result.output) row.output = result.output->text;
-  row.error = result.error;
-  row.code = result.code;
-  row.executedAt = result.executedAt;
-  row.finishedAt = context_.now();
-  AuditEntry entry{from.value, "intent.result", from.value,
-                   details({{"intentId", row.id.value}, {"status", row.status}, {"code", row.code.value_or("")}})};
-  auto work = [row = std::move(row)](store::ControlWriter& writer) -> Status {
-    VC_TRY_ASSIGN(const auto asked, writer.intent(row.id));
-    if (!asked || asked->did != row.did || asked->status != "lost")
-      return Error{Errc::NotFound, "no intent of this agent that was lost"};
-    return writer.finishIntent(row);
-  };
-  journal_.write(std::move(work), std::move(entry),
-                 [this, from, success = result.status == protocol::ResultStatus::Success](const Status& status) {
-                   if (const auto it = lateAnswers_.find(from); --it->second == 0) lateAnswers_.erase(it);
-                   if (status) {
-                     ++(success ? context_.counters.intentsSucceeded : context_.counters.intentsFailed);
-                     return;
-                   }
-                   ++context_.counters.messagesRefused;
-                   context_.ports.log.debug("agent", from.value + ": dropped an answer: " + status.error().message);
-                 });
-  return true;
+                       std::move(entry),
+                       [intent, answer = std::move(how.answer)](const Status&) { Intents::answer(*intent, answer); });
 }
 
 bool Intents::onAck(const Did& from, const protocol::IntentAck& ack) {
   if (ack.success) return true;
   const IntentId id(ack.messageId);
   const auto it = pending_.find(id);
-  if (it == pending_.end() || it->second.did != from || it->second.stage != Stage::Sent) return false;
-  // Refused without a result: the agent will not run it.
-  protocol::IntentResult refused;
+  if (it == pending_.end() || it->second.order.did != from || it->second.stage == Pending::Stage::Starting)
+    return false;
+  // Refused without a result: the agent will not run it. After a result that is being verified it only repeats it.
+  const bool counts = it->second.stage == Pending::Stage::Sent;
+  RunResult refused;
   refused.intentId = id;
+  refused.status = "failed";
   refused.error = ack.reason.value_or("the agent refused the intent");
-  refused.code = std::string(wireCode(Errc::PolicyDenied));
-  refused.executedAt = context_.now();
-  return onResult(from, refused);
+  refused.code = ack.code.value_or(std::string(wireCode(Errc::PolicyDenied)));
+  if (counts) ++context_.counters.intentsFailed;
+  end(id, {"failed", std::move(refused)});
+  return true;
 }
 
 void Intents::agentGone(const Did& did, const Error& why) {
@@ -308,39 +305,175 @@ std::size_t Intents::pending(const Did& did) const {
   return it == byAgent_.end() ? 0 : it->second.size();
 }
 
-void Intents::broadcast(RunRequest request, Reply<std::vector<SentIntent>> reply) {
-  if (auto ok = check(request); !ok) return context_.replyLater<std::vector<SentIntent>>(std::move(reply), ok.error());
-  std::vector<Did> targets;
-  for (const auto& [did, agent] : registry_.all()) {
-    if (agent.session && policy::grantsCapability(agent.grant.capabilities, request.action)) targets.push_back(did);
-  }
-  if (targets.empty()) return context_.replyLater<std::vector<SentIntent>>(std::move(reply), std::vector<SentIntent>{});
-  struct Gathered {
-    std::size_t waiting;
-    std::vector<SentIntent> sent;
-    Reply<std::vector<SentIntent>> reply;
-  };
-  auto gathered = std::make_shared<Gathered>(Gathered{targets.size(), {}, std::move(reply)});
-  for (const auto& did : targets) {
-    RunRequest one = request;
-    one.did = did;
-    send(std::move(one), [gathered](Result<SentIntent> sent) {
-      if (sent) gathered->sent.push_back(std::move(sent).value());
-      if (--gathered->waiting == 0) gathered->reply(std::move(gathered->sent));
-    });
-  }
+// ---- results --------------------------------------------------------------------------------------------------------
+
+RunResult Intents::resultOf(const protocol::IntentResult& result) {
+  return {result.intentId,  std::string(statusName(result.status)), result.output, result.error, result.code,
+          result.executedAt};
 }
+
+bool Intents::onResult(Session& session, protocol::IntentResult result) {
+  const Did from = session.did();
+  const IntentId id = result.intentId;
+  const bool mustSign = session.inUse().signedResults;
+  if (mustSign && !result.signature) {
+    refuse(from, id, "a result of this connection must be signed");
+    return true;
+  }
+  const auto it = pending_.find(id);
+  const bool mine = it != pending_.end() && it->second.order.did == from;
+  if (mine && it->second.stage == Pending::Stage::Starting) return false;
+  const bool waiting = mine && it->second.stage == Pending::Stage::Sent;
+  if (waiting && !mustSign) {
+    const bool success = result.status == protocol::ResultStatus::Success;
+    ++(success ? context_.counters.intentsSucceeded : context_.counters.intentsFailed);
+    end(id, {std::string(statusName(result.status)), resultOf(result)});
+    return true;
+  }
+  if (!waiting) {
+    auto& underWay = lateAnswers_[from];
+    if (underWay >= context_.options.maxPendingIntentsPerAgent) return false;
+    ++underWay;
+  }
+  auto answer = std::make_shared<Answer>();
+  answer->row.id = id;
+  answer->row.did = from;
+  answer->row.status = std::string(statusName(result.status));
+  if (result.output) answer->row.output = result.output->text;
+  answer->row.error = result.error;
+  answer->row.code = result.code;
+  answer->row.executedAt = result.executedAt;
+  answer->row.finishedAt = context_.now();
+  answer->result = std::move(result);
+  if (mustSign) {
+    answer->agent = session.identity();
+    answer->row.resultToken = answer->result.signature;
+  }
+  if (waiting) {
+    it->second.stage = Pending::Stage::Answering;
+    answer->asked = it->second.token->hash;
+  }
+  submit(std::move(answer));
+  return true;
+}
+
+void Intents::submit(std::shared_ptr<Answer> answer) {
+  const bool waiting = answer->asked.has_value();
+  Journal::Work work = [answer, waiting](store::ControlWriter& writer) {
+    return waiting ? writer.finishIntent(answer->row) : finishLate(*answer, writer);
+  };
+  const std::string& did = answer->row.did.value;
+  AuditEntry entry{did, "intent.result", did,
+                   details({{"intentId", answer->row.id.value},
+                            {"status", answer->row.status},
+                            {"code", answer->row.code.value_or("")},
+                            {waiting ? "signed" : "late", "true"}})};
+  Journal::Done done = [this, answer](const Status& status) { onAnswered(answer, status); };
+  if (!answer->agent || answer->verified) return journal_.write(std::move(work), std::move(entry), std::move(done));
+  auto prepare = [answer, ours = context_.self.didV1(), work = std::move(work),
+                  entry = std::move(entry)]() mutable -> Result<Journal::Prepared> {
+    VC_TRY_ASSIGN(const auto token, checkResult(answer->result, *answer->agent, ours));
+    if (answer->asked && *answer->asked != token.intentHash) return otherIntent();
+    answer->intentHash = token.intentHash;
+    VC_TRY_ASSIGN(const auto hash, identity::tokenBodyHash(*answer->result.signature));
+    answer->hash = hexEncode(hash);
+    answer->verified = true;
+    return Journal::Prepared{std::move(work), std::move(entry)};
+  };
+  if (!journal_.prepare(std::move(prepare), std::move(done))) tryAgain(std::move(answer));
+}
+
+void Intents::tryAgain(std::shared_ptr<Answer> answer) {
+  waitingAnswers_.push_back(std::move(answer));
+  if (waitingAnswers_.size() > 1) return;
+  retryTimer_ = context_.ports.loop.after(kRetryInterval, [this] {
+    const auto waiting = std::exchange(waitingAnswers_, {});
+    for (const auto& one : waiting) submit(one);
+  });
+}
+
+Status Intents::finishLate(Answer& answer, store::ControlWriter& writer) {
+  VC_TRY_ASSIGN(const auto asked, writer.intent(answer.row.id));
+  if (!asked || asked->did != answer.row.did) return Error{Errc::NotFound, "no such intent was sent to this agent"};
+  if (asked->resultToken) {
+    VC_TRY_ASSIGN(const auto hash, identity::tokenBodyHash(*asked->resultToken));
+    answer.stored = hexEncode(hash);
+  }
+  if (asked->status == "pending") return Error{Errc::Unavailable, "the intent's end is not stored yet"};
+  if (answer.stored || (asked->status != "lost" && asked->status != "timeout"))
+    return Error{Errc::Conflict, "the intent has ended already as " + asked->status};
+  if (answer.agent) {
+    VC_TRY_ASSIGN(const auto hash, identity::tokenBodyHash(asked->token));
+    if (hash != answer.intentHash) return otherIntent();
+  }
+  return writer.finishIntent(answer.row);
+}
+
+void Intents::onAnswered(const std::shared_ptr<Answer>& answer, const Status& status) {
+  if (!status && status.error().code == Errc::Busy) return tryAgain(answer);
+  const IntentId& id = answer->row.id;
+  const Did& from = answer->row.did;
+  const bool waiting = answer->asked.has_value();
+  if (!waiting) {
+    if (const auto it = lateAnswers_.find(from); --it->second == 0) lateAnswers_.erase(it);
+  }
+  if (waiting && (status || answer->verified)) {
+    if (auto intent = take(id)) Intents::answer(*intent, resultOf(answer->result));
+  }
+  if (status) {
+    ++(answer->row.status == "success" ? context_.counters.intentsSucceeded : context_.counters.intentsFailed);
+    return acknowledge(from, {id, answer->hash, std::nullopt});
+  }
+  const Error& error = status.error();
+  if (answer->stored) {
+    acknowledge(from, {id, answer->stored, std::nullopt});
+    if (*answer->stored != answer->hash) ++context_.counters.messagesRefused;
+    return;
+  }
+  if (answer->agent && !answer->verified) {
+    refuse(from, id, error.message);
+    if (!waiting) return;
+    Pending& intent = pending_.at(id);
+    intent.stage = Pending::Stage::Sent;
+    if (intent.deferred) end(id, *std::exchange(intent.deferred, std::nullopt));
+    return;
+  }
+  if (error.code == Errc::NotFound || error.code == Errc::Conflict || error.code == Errc::PolicyDenied)
+    return refuse(from, id, error.message);
+  // Nothing is acknowledged that is not stored: the agent sends it again when it connects next.
+  context_.ports.log.error("intent", "could not store the result of " + id.value + ": " + error.message);
+}
+
+void Intents::refuse(const Did& from, const IntentId& id, const std::string& why) {
+  ++context_.counters.messagesRefused;
+  ++context_.counters.resultsRefused;
+  context_.ports.log.warn("intent", from.value + ": a result for " + printable(id.value) + " does not count: " + why);
+  acknowledge(from, {id, std::nullopt, why});
+}
+
+void Intents::acknowledge(const Did& to, protocol::ResultAck ack) {
+  Session* session = registry_.live(to);
+  if (session && session->inUse().resultAck) session->send(std::move(ack));
+}
+
+// ---- reading --------------------------------------------------------------------------------------------------------
 
 void Intents::list(store::IntentFilter filter, store::Page page,
                    Reply<store::Listing<ControlPlane::IntentView>> reply) {
   using Views = store::Listing<ControlPlane::IntentView>;
   context_.readLater<Views>(
-      [filter = std::move(filter), page, self = context_.self,
-       now = context_.now()](store::ControlReader& reader) -> Result<Views> {
+      [filter = std::move(filter), page, self = context_.self](store::ControlReader& reader) -> Result<Views> {
         VC_TRY_ASSIGN(auto rows, reader.intents(filter, page));
         Views views;
         views.total = rows.total;
-        for (auto& row : rows.items) views.items.push_back(viewOf(std::move(row), self, now));
+        std::map<Did, std::optional<Bytes>> ids;
+        for (auto& row : rows.items) {
+          if (row.resultToken && !ids.contains(row.did)) {
+            VC_TRY_ASSIGN(ids[row.did], reader.publicId(row.did));
+          }
+          const auto id = ids.find(row.did);
+          views.items.push_back(viewOf(std::move(row), self, id == ids.end() ? std::nullopt : id->second));
+        }
         return views;
       },
       std::move(reply));
@@ -348,11 +481,14 @@ void Intents::list(store::IntentFilter filter, store::Page page,
 
 void Intents::read(const IntentId& id, Reply<ControlPlane::IntentView> reply) {
   context_.readLater<ControlPlane::IntentView>(
-      [id, self = context_.self,
-       now = context_.now()](store::ControlReader& reader) -> Result<ControlPlane::IntentView> {
+      [id, self = context_.self](store::ControlReader& reader) -> Result<ControlPlane::IntentView> {
         VC_TRY_ASSIGN(auto row, reader.intent(id));
         if (!row) return Error{Errc::NotFound, "no intent " + printable(id.value)};
-        return viewOf(std::move(*row), self, now);
+        std::optional<Bytes> publicId;
+        if (row->resultToken) {
+          VC_TRY_ASSIGN(publicId, reader.publicId(row->did));
+        }
+        return viewOf(std::move(*row), self, publicId);
       },
       std::move(reply));
 }

@@ -3,12 +3,18 @@
 #include "base/json_writer.hpp"
 
 namespace vaultysclaw::control {
+namespace {
+
+constexpr const char* kStoreIsFull = "too many writes are waiting for the store; try again later";
+
+}  // namespace
 
 Journal::Journal(Context& context) : context_(context), windowStart_(context.ports.clock.steady()) {}
 
-Journal::Work Journal::withAudit(Work work, std::optional<AuditEntry> entry) {
-  return [work = std::move(work), entry = std::move(entry), audit = audit_,
-          at = context_.now()](store::ControlWriter& writer) -> Status {
+Journal::Work Journal::withAudit(std::shared_ptr<AuditLog> audit, WallTime at, Work work,
+                                 std::optional<AuditEntry> entry) {
+  return [work = std::move(work), entry = std::move(entry), audit = std::move(audit),
+          at](store::ControlWriter& writer) -> Status {
     if (work) VC_TRY(work(writer));
     if (entry)
       VC_TRY(audit->append(writer, at, entry->actor, entry->action, entry->target,
@@ -17,25 +23,42 @@ Journal::Work Journal::withAudit(Work work, std::optional<AuditEntry> entry) {
   };
 }
 
-bool Journal::submit(const Work& work, const Done& done) {
-  auto& loop = context_.ports.loop;
-  // The box travels through the writer's thread; its content is moved out, run and destroyed on the loop.
-  auto box = std::make_shared<Done>(context_.ifAlive([done](Status status) {
+Journal::Box Journal::boxed(Done done) {
+  return std::make_shared<Done>(context_.ifAlive([done = std::move(done)](Status status) {
     if (done) done(std::move(status));
   }));
-  return context_.ports.store.write(work, [&loop, box](Status status) {
-    loop.post([box, status = std::move(status)] {
-      const Done run = std::move(*box);
-      run(status);
-    });
+}
+
+void Journal::giveBack(Executor& loop, Box box, Status status) {
+  loop.post([box = std::move(box), status = std::move(status)] {
+    const Done run = std::move(*box);
+    run(status);
   });
+}
+
+bool Journal::submit(const Work& work, const Done& done) {
+  return context_.ports.store.write(work, [&loop = context_.ports.loop, box = boxed(done)](Status status) {
+    giveBack(loop, box, std::move(status));
+  });
+}
+
+bool Journal::prepare(std::function<Result<Prepared>()> prepare, Done done) {
+  auto task = [&loop = context_.ports.loop, &database = context_.ports.store, audit = audit_, at = context_.now(),
+               prepare = std::move(prepare), box = boxed(std::move(done))]() mutable {
+    auto prepared = prepare();
+    prepare = nullptr;
+    if (!prepared) return giveBack(loop, std::move(box), prepared.error());
+    const bool queued =
+        database.write(withAudit(std::move(audit), at, std::move(prepared->work), std::move(prepared->entry)),
+                       [&loop, box](Status status) { giveBack(loop, box, std::move(status)); });
+    if (!queued) giveBack(loop, std::move(box), Error{Errc::Busy, kStoreIsFull});
+  };
+  return context_.ports.workers.submit(std::move(task));
 }
 
 void Journal::write(Work work, AuditEntry entry, Done done) {
   if (submit(withAudit(std::move(work), std::move(entry)), done)) return;
-  context_.ports.loop.post(context_.ifAlive([done = std::move(done)] {
-    done(Error{Errc::Busy, "too many writes are waiting for the store; try again later"});
-  }));
+  context_.ports.loop.post(context_.ifAlive([done = std::move(done)] { done(Error{Errc::Busy, kStoreIsFull}); }));
 }
 
 void Journal::writeSurely(Work work, std::optional<AuditEntry> entry, Done done) {

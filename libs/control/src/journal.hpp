@@ -28,6 +28,14 @@ class Journal {
   // Runs `work` on the store's writer, then appends `entry` in the same transaction: both or none become durable.
   // `done` runs on the loop after the commit, never before the call returns. Busy when the writer's queue is full.
   void write(Work work, AuditEntry entry, Done done);
+  // As write, for a row that takes work to make: `prepare` runs on a worker, and what it returns goes to the store from
+  // there, without a turn of the loop in between. Its error, or Busy, goes to `done`. False, and nothing will run, when
+  // the workers have too much to do.
+  struct Prepared {
+    Work work;
+    AuditEntry entry;
+  };
+  [[nodiscard]] bool prepare(std::function<Result<Prepared>()> prepare, Done done);
   // For what has happened already and must not be lost: a full queue is tried again until it takes the work. Failures
   // are logged.
   void writeSurely(Work work, std::optional<AuditEntry> entry, Done done = nullptr);
@@ -39,7 +47,14 @@ class Journal {
   static constexpr int kRefusalsPerMinute = 10;
 
  private:
-  Work withAudit(Work work, std::optional<AuditEntry> entry);
+  static Work withAudit(std::shared_ptr<AuditLog> audit, WallTime at, Work work, std::optional<AuditEntry> entry);
+  Work withAudit(Work work, std::optional<AuditEntry> entry) {
+    return withAudit(audit_, context_.now(), std::move(work), std::move(entry));
+  }
+  // `done` as something that a thread elsewhere can hand back to the loop, where alone it is run and destroyed.
+  using Box = std::shared_ptr<Done>;
+  Box boxed(Done done);
+  static void giveBack(Executor& loop, Box box, Status status);
   bool submit(const Work& work, const Done& done);
   void retry();
 

@@ -110,6 +110,11 @@ Status checkGrant(const policy::Grant& grant) {
   return {};
 }
 
+Error pausedError(const store::AgentRow& row) {
+  return Error{Errc::PolicyDenied, "agent " + row.did.value + " is paused: " + printable(*row.paused, 512) +
+                                       "; 'vaultysclaw agents resume' lets it go on"};
+}
+
 bool hasLimits(const protocol::ResourceLimits& limits) {
   return limits.maxTokensPerDay || limits.maxRequestsPerHour || !limits.allowedDomains.empty();
 }

@@ -24,6 +24,9 @@ void setGrant(store::AgentRow& row, const policy::Grant& grant);
 // InvalidArgument: names too long, negative limits.
 Status checkGrant(const policy::Grant& grant);
 
+// Why a paused agent gets no work; it must be paused.
+Error pausedError(const store::AgentRow& row);
+
 bool hasLimits(const protocol::ResourceLimits& limits);
 
 // metadata.pk2 (docs/protocol.md 4.1 and 7.1). Version 0 gets exactly what the original writes.

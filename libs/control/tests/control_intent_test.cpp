@@ -80,7 +80,7 @@ TEST_F(Intents, RefuseUnknownOfflineAndInvalid) {
   EXPECT_EQ(plane->counters().intentsSent, 0U);
 }
 
-TEST_F(Intents, TimeOutAndIgnoreALateResult) {
+TEST_F(Intents, TimeOutAndTakeALateResult) {
   auto agent = connectedAgent();
   auto reply = runIntent(agent->did());
   const IntentId id = agent->last<Intent>()->id;
@@ -89,11 +89,15 @@ TEST_F(Intents, TimeOutAndIgnoreALateResult) {
   loop.advance(seconds(1));
   ASSERT_TRUE(reply.done());
   EXPECT_EQ(reply->error().code, Errc::DeadlineExceeded);
-  agent->sendResult(id, "1");
-  run();
   EXPECT_EQ(intentRow(id).row.status, "timeout");
-  EXPECT_EQ(intentRow(id).row.output, std::nullopt);
   EXPECT_EQ(plane->counters().intentsTimedOut, 1U);
+  agent->sendResult(id, "1");
+  agent->sendResult(id, "2");
+  run();
+  EXPECT_EQ(intentRow(id).row.status, "success");
+  EXPECT_EQ(intentRow(id).row.output, "1");
+  EXPECT_EQ(audited("intent.result"), 2U) << "the timeout and the answer";
+  EXPECT_EQ(plane->counters().intentsSucceeded, 1U);
 }
 
 TEST_F(Intents, DisconnectAnswersUnavailableAndStoresLost) {
@@ -199,7 +203,8 @@ TEST_F(Cancels, FollowATimeout) {
   EXPECT_EQ(agent->last<protocol::Cancel>()->intentId, id);
   agent->send(cancelledResult(id));
   run();
-  EXPECT_EQ(intentRow(id).row.status, "timeout");
+  EXPECT_EQ(intentRow(id).row.status, "failed");
+  EXPECT_EQ(intentRow(id).row.code, "cancelled");
 }
 
 TEST_F(Cancels, GoToNobodyThatDidNotListTheFeatureInASignedHandshake) {

@@ -63,6 +63,7 @@ struct RunRequest {
   protocol::RawJson params{"{}"};
   std::optional<Duration> timeout;  // default and maximum from the options
   std::string requestedBy = "operator";
+  std::optional<protocol::TraceContext> trace;
 };
 struct RunResult {
   IntentId intentId;
@@ -102,7 +103,9 @@ struct ChatRequest {
   std::optional<ConversationId> conversationId;  // absent: a new one
   std::vector<protocol::ChatMessageEntry> messages;
   std::optional<bool> stream, thinking;
+  std::optional<Duration> timeout;  // at most, and by default, ControlOptions::chatTimeout
   std::string requestedBy = "operator";
+  std::optional<protocol::TraceContext> trace;
 };
 struct ChatEvents {
   std::function<void(std::string_view text)> onChunk;
@@ -117,6 +120,7 @@ using ChatHandle = Timer;
 struct Counters {  // since start, for /metrics
   std::uint64_t handshakesCompleted = 0, handshakesFailed = 0, handshakesRefused = 0;
   std::uint64_t intentsSent = 0, intentsSucceeded = 0, intentsFailed = 0, intentsTimedOut = 0;
+  std::uint64_t resultsRefused = 0;
   std::uint64_t channelsSealed = 0, channelsBroken = 0;
   std::uint64_t chatsStarted = 0, chatChunks = 0, messagesIn = 0, messagesOut = 0, messagesRefused = 0;
   std::size_t connectedAgents = 0, openConnections = 0, pendingIntents = 0, pendingRegistrations = 0, activeChats = 0;
@@ -167,25 +171,28 @@ class ControlPlane {
   virtual void reject(const RegistrationId& id, std::string reason, std::string actor, Reply<std::monostate> reply) = 0;
 
   // Signs, stores, sends, waits for the agent's result. Errors: NotFound (unknown agent), Unavailable (not connected),
-  // DeadlineExceeded, Busy, InvalidArgument. A failed intent is a RunResult, not an error. Returns the intent's id, for
-  // cancelIntent(), when one was made.
+  // DeadlineExceeded, Busy, PolicyDenied (paused), InvalidArgument. A failed intent is a RunResult, not an error.
+  // Returns the intent's id, for cancelIntent(), when one was made.
   virtual std::optional<IntentId> run(RunRequest request, Reply<RunResult> reply) = 0;
   // Nobody waits for this intent any more: an agent that can be told to stop is told, and its answer ends the intent;
   // one that has not been sent yet ends as failed. Ids that are not pending are ignored.
   virtual void cancelIntent(const IntentId& id, std::string_view reason) = 0;
   // As run, but replies once the intent is stored and sent; the result is stored when it comes.
   virtual void send(RunRequest request, Reply<SentIntent> reply) = 0;
-  // Sends to every connected agent that is granted `action`. An empty list when there is none.
+  // Sends to every connected agent that is granted `action` and not paused. An empty list when there is none.
   virtual void broadcast(RunRequest requestWithoutDid, Reply<std::vector<SentIntent>> reply) = 0;
   struct IntentView {
     store::IntentRow row;
-    bool signatureValid = false;  // verified again when read
+    bool signatureValid = false;  // verified again when read, as is the other
+    // Absent: no signed result, one too long for a list, or one of an agent that nothing is known of any more.
+    std::optional<bool> resultSignatureValid;
   };
   virtual void intents(store::IntentFilter filter, store::Page page, Reply<store::Listing<IntentView>> reply) = 0;
   virtual void intent(const IntentId& id, Reply<IntentView> reply) = 0;
 
-  // Errors: NotFound, Unavailable, Busy, InvalidArgument; then nothing else is called. On success the conversation id,
-  // and `events` follow until onDone or onError, as long as the handle lives (it is given to `reply`'s caller).
+  // Errors: NotFound, Unavailable, Busy, PolicyDenied (paused), InvalidArgument; then nothing else is called. On
+  // success the conversation id, and `events` follow until onDone or onError, as long as the handle lives (it is given
+  // to `reply`'s caller).
   struct StartedChat {
     ConversationId conversationId;
     ChatHandle handle;

@@ -1,0 +1,95 @@
+#include "results.hpp"
+
+namespace vaultysclaw::control {
+namespace {
+
+// What both a message and a row say of an intent's end.
+struct End {
+  std::string_view intentId, status, agentDid, controlPlaneDid;
+  const std::optional<std::string>& error;
+  const std::optional<std::string>& code;
+  WallTime executedAt;
+};
+
+Status differs(const char* what) {
+  return Error{Errc::PolicyDenied, std::string("the signed result has another ") + what + " than the result itself"};
+}
+
+Status compare(const identity::ResultToken& token, const End& end) {
+  if (token.agentDid != end.agentDid) return differs("agentDid");
+  if (token.controlPlaneDid != end.controlPlaneDid) return differs("controlPlaneDid");
+  if (token.intentId != end.intentId) return differs("intentId");
+  if (token.status != end.status) return differs("status");
+  if (token.error != end.error) return differs("error");
+  if (token.code != end.code) return differs("code");
+  if (token.executedAt != end.executedAt) return differs("executedAt");
+  return {};
+}
+
+Status compareOutput(const identity::ResultToken& token, const std::string* output) {
+  if (token.outputHash.has_value() != (output != nullptr)) return differs("outputHash");
+  if (output && *token.outputHash != identity::sha256(asBytes(*output))) return differs("outputHash");
+  return {};
+}
+
+bool intentHolds(const store::IntentRow& row, const identity::VaultysId& self) {
+  // It has expired long since; what counts is what was signed.
+  const auto token = identity::verifyIntentToken(row.token, self, row.createdAt);
+  if (!token || token->id != row.id.value || token->action != row.action || token->agentId != row.did.value)
+    return false;
+  if (!token->paramsHash) return true;
+  return token->userDid == row.userDid &&
+         (row.paramsOmitted || *token->paramsHash == identity::sha256(asBytes(row.params)));
+}
+
+bool resultHolds(const store::IntentRow& row, const identity::ResultToken& token, const identity::VaultysId& self) {
+  // Lists cut long errors.
+  const bool cut =
+      row.error && token.error && token.error->size() > row.error->size() && token.error->starts_with(*row.error);
+  const auto& error = cut ? token.error : row.error;
+  const Did ours = self.didV1();
+  const End end{
+      row.id.value, row.status, row.did.value, ours.value, error, row.code, row.executedAt.value_or(WallTime())};
+  if (!compare(token, end)) return false;
+  if (!row.outputOmitted && !compareOutput(token, row.output ? &*row.output : nullptr)) return false;
+  const auto asked = identity::tokenBodyHash(row.token);
+  return asked && *asked == token.intentHash;
+}
+
+}  // namespace
+
+std::string_view statusName(protocol::ResultStatus status) {
+  return status == protocol::ResultStatus::Success ? "success" : "failed";
+}
+
+Result<identity::ResultToken> checkResult(const protocol::IntentResult& result, const identity::VaultysId& agent,
+                                          const Did& controlPlane) {
+  if (!result.signature) return Error{Errc::PolicyDenied, "the result is not signed"};
+  if (result.publicKey) {
+    VC_TRY_ASSIGN(const Bytes key, base64Decode(*result.publicKey));
+    if (key != agent.id()) return Error{Errc::PolicyDenied, "the result's publicKey is not this agent's id"};
+  }
+  VC_TRY_ASSIGN(auto token, identity::verifyResultToken(*result.signature, agent));
+  const Did did = agent.didV1();
+  VC_TRY(compare(token, End{result.intentId.value, statusName(result.status), did.value, controlPlane.value,
+                            result.error, result.code, result.executedAt}));
+  VC_TRY(compareOutput(token, result.output ? &result.output->text : nullptr));
+  return token;
+}
+
+StoredProof proofOf(const store::IntentRow& row, const identity::VaultysId& self,
+                    const std::optional<Bytes>& publicId) {
+  StoredProof out;
+  out.intent = intentHolds(row, self);
+  if (!row.resultToken || row.resultToken->empty() || !publicId) return out;  // empty: too long for a list
+  const auto agent = identity::VaultysId::fromId(*publicId);
+  if (!agent || agent->didV1() != row.did) {
+    out.result = false;
+    return out;
+  }
+  const auto token = identity::verifyResultToken(*row.resultToken, *agent);
+  out.result = token && resultHolds(row, *token, self);
+  return out;
+}
+
+}  // namespace vaultysclaw::control

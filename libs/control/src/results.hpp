@@ -1,0 +1,30 @@
+// What an agent signed about an intent (docs/protocol.md 7.5), against what it says and what we sent. Pure; any thread.
+#pragma once
+
+#include <optional>
+#include <string>
+#include <string_view>
+
+#include "identity/tokens.hpp"
+#include "protocol/messages.hpp"
+#include "store/control_store.hpp"
+
+namespace vaultysclaw::control {
+
+std::string_view statusName(protocol::ResultStatus status);
+
+// The signed body of `result`, if `agent` signed it for this control plane and exactly this content. Whether its
+// intentHash is that of an intent we sent is the caller's to check. Errors: BadSignature, Malformed, PolicyDenied (says
+// what differs).
+Result<identity::ResultToken> checkResult(const protocol::IntentResult& result, const identity::VaultysId& agent,
+                                          const Did& controlPlane);
+
+// What a stored intent proves, read again.
+struct StoredProof {
+  bool intent = false;              // the token is ours and signs the row's id, action, agent, user and params
+  std::optional<bool> result = {};  // the result token is the agent's and signs the row's end; absent: cannot be told
+};
+// `publicId` is the agent's; absent when it is not known any more. What a list has left out is not compared.
+StoredProof proofOf(const store::IntentRow& row, const identity::VaultysId& self, const std::optional<Bytes>& publicId);
+
+}  // namespace vaultysclaw::control
