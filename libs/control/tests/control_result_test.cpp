@@ -28,7 +28,7 @@ class Results : public ControlTest {
     const IntentId id = agent->last<Intent>()->id;
     return {std::move(agent), reply, id};
   }
-  IntentResult signedResult(const TestAgent& agent, const IntentId& id, std::string output = "\"done\"") {
+  IntentResult signedResult(const TestAgent& agent, const IntentId& id, std::string output = R"({"done":1})") {
     auto result = agent.resultOf(id, std::move(output));
     agent.signResult(result);
     return result;
@@ -150,8 +150,8 @@ TEST_F(Results, UnsignedForgedOrMismatchingOnesDoNotCount) {
   bent("an intent's token", [&](auto& r) { r.signature = intentRow(id).row.token; });
   bent("another signer", [&](auto& r) { agent->signResult(r, agent->tokenOf(r), other->identity()); });
   bent("another key", [&](auto& r) { r.publicKey = base64Encode(other->identity().id()); });
-  bent("the output", [](auto& r) { r.output->text = "\"d0ne\""; });
-  bent("spaces", [](auto& r) { r.output->text = " \"done\""; });
+  bent("the output", [](auto& r) { r.output->text = R"({"done":2})"; });
+  bent("spaces", [](auto& r) { r.output->text = R"({"done": 1})"; });
   bent("no output", [](auto& r) { r.output.reset(); });
   bent("the status", [](auto& r) { r.status = ResultStatus::Failed; });
   bent("the error", [](auto& r) { r.error = "x"; });

@@ -242,7 +242,7 @@ class TestAgent {
     send(std::move(result));
   }
   protocol::IntentResult resultOf(const IntentId& id, std::string output,
-                                  protocol::ResultStatus status = protocol::ResultStatus::Success) {
+                                  protocol::ResultStatus status = protocol::ResultStatus::Success) const {
     protocol::IntentResult result;
     result.intentId = id;
     result.status = status;
