@@ -120,6 +120,21 @@ class ScriptedPlane final : public ControlPlane {
     lastReason = std::move(reason);
     answer(std::move(reply), *agent(did));
   }
+  void resetPin(const Did& did, std::string, Reply<AgentView> reply) override {
+    lastId = "reset " + did.value;
+    answer(std::move(reply), known.front());
+  }
+  void pause(const Did& did, std::string reason, std::string, Reply<AgentView> reply) override {
+    lastId = "pause " + did.value;
+    lastReason = reason;
+    known.front().row.paused = reason;
+    answer(std::move(reply), known.front());
+  }
+  void resume(const Did& did, std::string, Reply<AgentView> reply) override {
+    lastId = "resume " + did.value;
+    known.front().row.paused.reset();
+    answer(std::move(reply), known.front());
+  }
   void registrations(std::optional<std::string> status, store::Page page,
                      Reply<store::Listing<store::RegistrationRow>> reply) override {
     statusFilter = std::move(status);

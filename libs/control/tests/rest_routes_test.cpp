@@ -80,6 +80,81 @@ TEST_F(RestRoutes, GetsOneAgent) {
   EXPECT_NE(odd.parsed()["error"].get<std::string>().find("is not a DID"), std::string::npos);
 }
 
+TEST_F(RestRoutes, AnAgentShowsHowItIsProtected) {
+  json agent = send("GET", kAgentPath).parsed();
+  EXPECT_EQ(agent["protection"], "none");
+  EXPECT_EQ(agent["sealed"], false);
+  EXPECT_EQ(agent["features"], json::array());
+  EXPECT_EQ(agent["paused"], nullptr);
+  plane.known.front().sealed = true;
+  plane.known.front().protection = net::Protection::VerifiedTls;
+  plane.known.front().features = {"control-v2", "seal"};
+  agent = send("GET", kAgentPath).parsed();
+  EXPECT_EQ(agent["protection"], "tls");
+  EXPECT_EQ(agent["sealed"], true);
+  EXPECT_EQ(agent["features"], (json{"control-v2", "seal"}));
+  plane.known.front().status = AgentStatus::Offline;
+  EXPECT_EQ(send("GET", kAgentPath).parsed()["protection"], nullptr);
+}
+
+TEST_F(RestRoutes, PausesResumesAndResets) {
+  const Answer paused = send("POST", kAgentPath + "/pause", R"({"reason":"under repair"})");
+  EXPECT_EQ(paused.status, 200);
+  EXPECT_EQ(paused.parsed()["paused"], "under repair");
+  EXPECT_EQ(plane.lastId, "pause " + kDid.value);
+  EXPECT_EQ(send("POST", kAgentPath + "/resume").parsed()["paused"], nullptr);
+  EXPECT_EQ(plane.lastId, "resume " + kDid.value);
+  EXPECT_EQ(send("POST", kAgentPath + "/pause").parsed()["paused"], "paused by the operator");
+  EXPECT_EQ(send("POST", kAgentPath + "/reset-pin").status, 200);
+  EXPECT_EQ(plane.lastId, "reset " + kDid.value);
+  EXPECT_EQ(send("POST", "/api/admin/agents/" + kDid.value + "/resume").status, 200);
+  for (const char* route : {"/pause", "/resume", "/reset-pin"}) {
+    EXPECT_EQ(send("POST", kAgentPath + route, R"({"surprise":1})").status, 400);
+    EXPECT_EQ(send("GET", kAgentPath + route).status, 405);
+    plane.error = Error{Errc::NotFound, "no such agent"};
+    EXPECT_EQ(send("POST", kAgentPath + route).status, 404);
+    plane.error.reset();
+  }
+}
+
+TEST_F(RestRoutes, TracesAreHandedOnWhenTheyAreWellFormed) {
+  const std::string parent = "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01";
+  const auto traced = [&](net::Headers headers) {
+    auto r = request("POST", kAgentPath + "/run", R"({"action":"echo"})");
+    for (auto& header : headers) r.headers.push_back(std::move(header));
+    EXPECT_EQ(send(r).status, 200) << "tracing never makes a request fail";
+    return plane.asked->trace;
+  };
+  EXPECT_FALSE(traced({}));
+  EXPECT_EQ(traced({{"Traceparent", parent}})->traceparent, parent);
+  EXPECT_EQ(traced({{"traceparent", parent}, {"tracestate", "a=1"}, {"TraceState", "b@c=x y, ,d=2"}})->tracestate,
+            "a=1,b@c=x y, ,d=2");
+  EXPECT_EQ(traced({{"traceparent", "cc" + parent.substr(2) + "-what-comes-later"}})->traceparent.substr(0, 3), "cc-");
+  for (const std::string& bad : std::vector<std::string>{
+           std::string(), parent + "-x", parent + "0", "ff" + parent.substr(2), "0" + parent, parent.substr(0, 54),
+           "00-" + std::string(32, '0') + parent.substr(35), parent.substr(0, 36) + std::string(16, '0') + "-01",
+           "00-4BF92F3577B34DA6A3CE929D0E0E4736-00f067aa0ba902b7-01", "00_" + parent.substr(3),
+           "cc" + parent.substr(2) + "x", parent.substr(0, 53) + "0g",
+           "cc" + parent.substr(2) + "-" + std::string(500, 'x')})
+    EXPECT_FALSE(traced({{"traceparent", bad}, {"tracestate", "a=1"}})) << bad;
+  EXPECT_FALSE(traced({{"traceparent", parent}, {"traceparent", parent}}));
+  std::string many;
+  for (int i = 0; i < 33; ++i) many += "k" + std::to_string(i) + "=1,";
+  for (const std::string& bad :
+       {std::string("a"), std::string("=1"), std::string("a="), std::string("A=1"), std::string("a=1,a=2"),
+        std::string("a=b=c"), std::string("a=\x7f"), many, "a=" + std::string(257, 'x'),
+        "a=" + std::string(250, 'x') + ",b=" + std::string(255, 'x') + ",c=123456"}) {
+    const auto trace = traced({{"traceparent", parent}, {"tracestate", bad}});
+    ASSERT_TRUE(trace) << bad;
+    EXPECT_EQ(trace->tracestate, "") << bad;
+  }
+  auto r = request("POST", "/api/chat", R"({"did":")" + kDid.value + R"(","message":"hi","timeoutMs":7000})");
+  r.headers.emplace_back("traceparent", parent);
+  send(r);
+  EXPECT_EQ(plane.chatRequest->trace->traceparent, parent);
+  EXPECT_EQ(plane.chatRequest->timeout, Duration(seconds(7)));
+}
+
 TEST_F(RestRoutes, DeletesAnAgent) {
   EXPECT_EQ(send("DELETE", kAgentPath).status, 204);
   EXPECT_EQ(plane.lastId, kDid.value);
@@ -279,6 +354,18 @@ TEST_F(RestRoutes, ListsIntentsWithSignatures) {
 
   const Answer one = send("GET", "/api/intents/i-1");
   EXPECT_EQ(one.parsed()["token"], "dG9rZW4=");
+  EXPECT_EQ(one.parsed()["resultSigned"], false);
+  EXPECT_EQ(one.parsed()["resultSignatureValid"], nullptr);
+  EXPECT_EQ(one.parsed()["resultToken"], nullptr);
+  EXPECT_EQ(one.parsed()["traceparent"], nullptr);
+  plane.intentRows.front().row.resultToken = "cmVz";
+  plane.intentRows.front().resultSignatureValid = true;
+  plane.intentRows.front().row.traceparent = "00-x";
+  const json full = send("GET", "/api/intents/i-1").parsed();
+  EXPECT_EQ(full["resultSigned"], true);
+  EXPECT_EQ(full["resultSignatureValid"], true);
+  EXPECT_EQ(full["resultToken"], "cmVz");
+  EXPECT_EQ(full["traceparent"], "00-x");
   plane.error = Error{Errc::NotFound, "no such intent"};
   EXPECT_EQ(send("GET", "/api/intents/i-2").status, 404);
 }

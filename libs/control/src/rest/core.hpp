@@ -50,6 +50,9 @@ class Core : public std::enable_shared_from_this<Core> {
   void getAgent(Call call);
   void deleteAgent(Call call);
   void patchAgent(Call call);
+  void resetPin(Call call);
+  void pause(Call call);
+  void resume(Call call);
   void runOnAgent(Call call);
   void listRegistrations(Call call);
   void approve(Call call);
@@ -71,6 +74,8 @@ class Core : public std::enable_shared_from_this<Core> {
   void fail(const Call& call, const Error& error) const { fail(call, toApiError(error)); }
   // The request's body; answers and returns nothing when there is none to use.
   std::optional<Body> body(const Call& call) const;
+  // Answers with the agent as it is now.
+  Reply<AgentView> replyAgent(const Call& call);
   // The :did of the path; answers 404 when it cannot be one.
   std::optional<Did> didOf(const Call& call) const;
   Query query(const Call& call) const {
@@ -95,8 +100,8 @@ void readLimitChanges(Body& body, std::string_view name, GrantChange& into);
 std::optional<std::vector<std::string>> readCapabilities(Body& body, std::string_view name);
 // `did`, or agentId and agentDid as the original's clients write it.
 Did readDid(Body& body);
-// `action` and `params` of a request for work.
-void readWork(Body& body, RunRequest& into);
+// `action` and `params` of a request for work, and its trace.
+void readWork(Body& body, const net::HttpRequest& request, RunRequest& into);
 // What every answer carries: nothing is cached, sniffed or framed.
 net::Headers commonHeaders();
 

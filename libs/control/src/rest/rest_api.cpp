@@ -2,6 +2,7 @@
 
 #include "protocol/codec.hpp"
 #include "rest/core.hpp"
+#include "rest/trace_context.hpp"
 
 namespace vaultysclaw::control {
 namespace rest {
@@ -62,6 +63,10 @@ const std::vector<Core::Route>& Core::routes() {
       {"PATCH", "/api/agents/:did", &Core::patchAgent,
        "Changes what an agent is granted: {capabilities, resourceLimits, policyId, policyExpiresAt, reason}"},
       {"DELETE", "/api/agents/:did", &Core::deleteAgent, "Removes an agent and closes its connection"},
+      {"POST", "/api/agents/:did/pause", &Core::pause, "Gives an agent no more work: {reason}"},
+      {"POST", "/api/agents/:did/resume", &Core::resume, "Lets a paused agent go on"},
+      {"POST", "/api/agents/:did/reset-pin", &Core::resetPin,
+       "Accepts a weaker handshake from an agent than it has shown before"},
       {"POST", "/api/agents/:did/run", &Core::runOnAgent,
        "Runs an action and waits for its result: {action, params, timeoutMs}"},
       {"GET", "/api/registrations", &Core::listRegistrations, "Registrations: ?status, limit, offset"},
@@ -76,7 +81,7 @@ const std::vector<Core::Route>& Core::routes() {
       {"GET", "/api/intents/:id", &Core::getIntent, "One intent with its signed token"},
       {"POST", "/api/chat", &Core::chat,
        "Talks to an agent, answered as server-sent events: {did, message or messages, conversationId, stream, "
-       "thinking}"},
+       "thinking, timeoutMs}"},
       {"GET", "/api/audit", &Core::listAudit, "What was done: ?actor, action, target, limit, offset"},
       {"GET", "/api/audit/verify", &Core::verifyAudit, "Checks the audit's hash chain"},
   };
@@ -210,11 +215,12 @@ Did readDid(Body& body) {
   return did;
 }
 
-void readWork(Body& body, RunRequest& into) {
+void readWork(Body& body, const net::HttpRequest& request, RunRequest& into) {
   into.action = body.requiredText("action", 64);
   if (auto params = body.rawObject("params")) into.params = std::move(*params);
   if (auto ms = body.integer("timeoutMs", 1, 86'400'000)) into.timeout = milliseconds(*ms);
   into.requestedBy = kOperator;
+  into.trace = traceContextOf(request);
 }
 
 namespace {

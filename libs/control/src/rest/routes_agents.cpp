@@ -96,13 +96,44 @@ void Core::patchAgent(Call call) {
   std::string reason = body->text("reason", 512).value_or("changed by the operator");
   if (auto bad = body->finish()) return fail(call, *bad);
 
-  plane_.updateGrant(*did, std::move(change), std::move(reason), std::string(kOperator),
-                     [self = shared_from_this(), call](Result<AgentView> reply) {
-                       if (!reply) return self->fail(call, reply.error());
-                       JsonWriter w;
-                       writeAgent(w, *reply);
-                       self->respondJson(call, w);
-                     });
+  plane_.updateGrant(*did, std::move(change), std::move(reason), std::string(kOperator), replyAgent(call));
+}
+
+Reply<AgentView> Core::replyAgent(const Call& call) {
+  return [self = shared_from_this(), call](const Result<AgentView>& reply) {
+    if (!reply) return self->fail(call, reply.error());
+    JsonWriter w;
+    writeAgent(w, *reply);
+    self->respondJson(call, w);
+  };
+}
+
+void Core::pause(Call call) {
+  const auto did = didOf(call);
+  if (!did) return;
+  auto body = this->body(call);
+  if (!body) return;
+  std::string reason = body->text("reason", 512).value_or("paused by the operator");
+  if (auto bad = body->finish()) return fail(call, *bad);
+  plane_.pause(*did, std::move(reason), std::string(kOperator), replyAgent(call));
+}
+
+void Core::resume(Call call) {
+  const auto did = didOf(call);
+  if (!did) return;
+  auto body = this->body(call);
+  if (!body) return;
+  if (auto bad = body->finish()) return fail(call, *bad);
+  plane_.resume(*did, std::string(kOperator), replyAgent(call));
+}
+
+void Core::resetPin(Call call) {
+  const auto did = didOf(call);
+  if (!did) return;
+  auto body = this->body(call);
+  if (!body) return;
+  if (auto bad = body->finish()) return fail(call, *bad);
+  plane_.resetPin(*did, std::string(kOperator), replyAgent(call));
 }
 
 void Core::runOnAgent(Call call) {
@@ -112,7 +143,7 @@ void Core::runOnAgent(Call call) {
   if (!body) return;
   RunRequest request;
   request.did = *did;
-  readWork(*body, request);
+  readWork(*body, call.request(), request);
   if (auto bad = body->finish()) return fail(call, *bad);
 
   const auto id = plane_.run(std::move(request), [self = shared_from_this(), call](Result<RunResult> reply) {

@@ -1,4 +1,5 @@
 #include "rest/core.hpp"
+#include "rest/trace_context.hpp"
 
 namespace vaultysclaw::control::rest {
 namespace {
@@ -141,6 +142,8 @@ void Core::chat(Call call) {
   }
   request.stream = body->flag("stream");
   request.thinking = body->flag("thinking");
+  if (auto ms = body->integer("timeoutMs", 1, 86'400'000)) request.timeout = milliseconds(*ms);
+  request.trace = traceContextOf(call.request());
   if (auto bad = body->finish()) return fail(call, *bad);
 
   auto stream = std::make_shared<EventStream>(call.exchange, ports_.loop, options_.keepAliveInterval);

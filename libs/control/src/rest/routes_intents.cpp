@@ -17,7 +17,7 @@ void Core::sendIntent(Call call) {
   if (!body) return;
   RunRequest request;
   request.did = readDid(*body);
-  readWork(*body, request);
+  readWork(*body, call.request(), request);
   if (auto bad = body->finish()) return fail(call, *bad);
   const std::string action = request.action;
   plane_.send(std::move(request), [self = shared_from_this(), call, action](Result<SentIntent> reply) {
@@ -37,7 +37,7 @@ void Core::broadcastIntent(Call call) {
   auto body = this->body(call);
   if (!body) return;
   RunRequest request;
-  readWork(*body, request);
+  readWork(*body, call.request(), request);
   if (auto bad = body->finish()) return fail(call, *bad);
   const std::string action = request.action;
   plane_.broadcast(

@@ -31,6 +31,18 @@ void writeTimeOrNull(JsonWriter& w, std::string_view name, const std::optional<W
   }
 }
 
+const char* protectionName(net::Protection protection) {
+  switch (protection) {
+    case net::Protection::None:
+      return "none";
+    case net::Protection::Loopback:
+      return "loopback";
+    case net::Protection::VerifiedTls:
+      return "tls";
+  }
+  return "none";
+}
+
 void writeHeartbeat(JsonWriter& w, const protocol::Heartbeat& beat) {
   w.beginObject();
   w.member("uptimeSeconds", beat.uptimeSeconds);
@@ -73,6 +85,12 @@ void writeAgent(JsonWriter& w, const AgentView& agent) {
   writeTimeOrNull(w, "connectedAt", agent.connectedAt);
   writeOrNull(w, "address", online ? std::optional(agent.address) : std::nullopt);
   writeOrNull(w, "transport", online ? std::optional(agent.transport) : std::nullopt);
+  writeOrNull(w, "protection", online ? std::optional<std::string>(protectionName(agent.protection)) : std::nullopt);
+  w.member("sealed", agent.sealed);
+  w.key("features").beginArray();
+  for (const std::string& feature : agent.features) w.value(feature);
+  w.endArray();
+  writeOrNull(w, "paused", row.paused);
   w.member("pendingIntents", static_cast<std::uint64_t>(agent.pendingIntents));
   w.key("lastHeartbeat");
   if (agent.lastHeartbeat) {
@@ -122,12 +140,18 @@ void writeIntent(JsonWriter& w, const ControlPlane::IntentView& intent, Detail d
   writeOrNull(w, "userDid", row.userDid);
   w.member("requestedBy", row.requestedBy);
   w.member("signatureValid", intent.signatureValid);
+  w.member("resultSigned", row.resultToken.has_value());
+  writeOrNull(w, "resultSignatureValid", intent.resultSignatureValid);
+  writeOrNull(w, "traceparent", row.traceparent);
   w.member("createdAt", toIso8601(row.createdAt));
   writeTimeOrNull(w, "executedAt", row.executedAt);
   writeTimeOrNull(w, "finishedAt", row.finishedAt);
   if (row.paramsOmitted) w.member("paramsOmitted", true);
   if (row.outputOmitted) w.member("outputOmitted", true);
-  if (detail == Detail::Full) w.member("token", row.token);
+  if (detail == Detail::Full) {
+    w.member("token", row.token);
+    writeOrNull(w, "resultToken", row.resultToken);
+  }
   w.endObject();
 }
 
@@ -204,6 +228,10 @@ std::string metricsText(const Counters& c, const std::string& version, double up
   counter("intents_succeeded_total", "Intents answered with success.", c.intentsSucceeded);
   counter("intents_failed_total", "Intents answered with a failure.", c.intentsFailed);
   counter("intents_timed_out_total", "Intents without an answer before their deadline.", c.intentsTimedOut);
+  counter("results_refused_total", "Results that were not signed as they must be, or answered nothing.",
+          c.resultsRefused);
+  counter("channels_sealed_total", "Handshakes that made a sealed channel.", c.channelsSealed);
+  counter("channels_broken_total", "Sealed connections closed for data that did not open.", c.channelsBroken);
   counter("chats_started_total", "Conversations started.", c.chatsStarted);
   counter("chat_chunks_total", "Pieces of answers received.", c.chatChunks);
   counter("messages_received_total", "Messages from agents.", c.messagesIn);

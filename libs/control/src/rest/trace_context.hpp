@@ -1,0 +1,16 @@
+// The headers traceparent and tracestate of W3C Trace Context (www.w3.org/TR/trace-context). Pure.
+#pragma once
+
+#include <optional>
+
+#include "net/http.hpp"
+#include "protocol/messages.hpp"
+
+namespace vaultysclaw::control::rest {
+
+// What a request says about its trace, to be handed on as it stands. Tracing never makes a request fail: a traceparent
+// that breaks a rule, or stands twice, is as good as none; so is, on its own, a tracestate that breaks one or has over
+// 512 characters.
+std::optional<protocol::TraceContext> traceContextOf(const net::HttpRequest& request);
+
+}  // namespace vaultysclaw::control::rest
