@@ -189,7 +189,7 @@ class CommandLine {
 
   void addAgents() {
     auto& c = command(
-        app_, "agents", "Lists agents; shows, changes or deletes one",
+        app_, "agents", "Lists agents; shows, changes, pauses or deletes one",
         "  vaultysclaw agents --status connected\n  vaultysclaw agents get echo-agent\n"
         "  vaultysclaw agents grant echo-agent --capabilities text_generation,file_access --max-requests-per-hour 100",
         [this](Context& context) { return listAgents(context, agents_); });
@@ -211,6 +211,19 @@ class CommandLine {
         command(c, "delete", "Deletes an agent and closes its connection", "  vaultysclaw agents delete echo-agent",
                 [this](Context& context) { return deleteAgent(context, agent_); });
     agent(remove, "agent", agent_)->required();
+    auto& pause = command(c, "pause", "Gives an agent no more intents and chats until it is resumed",
+                          "  vaultysclaw agents pause echo-agent --reason 'under repair'",
+                          [this](Context& context) { return pauseAgent(context, agent_, reason_); });
+    agent(pause, "agent", agent_)->required();
+    text(pause, "--reason", reason_, "Goes to the agent, to whoever asks for work, and into the audit");
+    auto& resume = command(c, "resume", "Lets a paused agent go on", "  vaultysclaw agents resume echo-agent",
+                           [this](Context& context) { return resumeAgent(context, agent_); });
+    agent(resume, "agent", agent_)->required();
+    auto& reset = command(c, "reset-pin",
+                          "Accepts a weaker handshake from an agent than it has shown before, as after a downgrade",
+                          "  vaultysclaw agents reset-pin echo-agent",
+                          [this](Context& context) { return resetAgentPin(context, agent_); });
+    agent(reset, "agent", agent_)->required();
   }
 
   void addRegistrations() {

@@ -21,6 +21,9 @@ struct AgentsOptions {
 int listAgents(Context& context, const AgentsOptions& options);
 int showAgent(Context& context, const std::string& agent);
 int deleteAgent(Context& context, const std::string& agent);
+int pauseAgent(Context& context, const std::string& agent, const std::string& reason);
+int resumeAgent(Context& context, const std::string& agent);
+int resetAgentPin(Context& context, const std::string& agent);
 
 // What an operator grants. Absent members are left out of the request.
 struct GrantOptions {

@@ -32,10 +32,21 @@ std::string limitsText(const Json& agent) {
   return it == agent.end() || it->empty() ? "" : it->dump();
 }
 
+// How the agent's connection is protected; empty when it is not there.
+std::string protectionText(const Json& agent) {
+  if (agent.value("sealed", false)) return "sealed";
+  return textOf(agent, "protection");
+}
+// A paused agent gets no work, connected or not.
+std::string statusText(const Json& agent) {
+  return textOf(agent, "paused").empty() ? textOf(agent, "status") : "paused";
+}
+
 void printAgent(Context& context, const Json& agent) {
   line(context, "name", textOf(agent, "name"), Style::Bold);
   line(context, "DID", textOf(agent, "did"));
   line(context, "status", textOf(agent, "status"), statusStyle(textOf(agent, "status")));
+  line(context, "paused", textOf(agent, "paused"), Style::Warning);
   line(context, "capabilities", joined(agent, "capabilities"));
   line(context, "requested", joined(agent, "requestedCapabilities"));
   line(context, "limits", limitsText(agent));
@@ -47,7 +58,23 @@ void printAgent(Context& context, const Json& agent) {
   line(context, "connected since", textOf(agent, "connectedAt"));
   line(context, "address", textOf(agent, "address"));
   line(context, "transport", textOf(agent, "transport"));
+  line(context, "protection", textOf(agent, "protection"));
+  if (!textOf(agent, "connectedAt").empty()) {
+    const bool sealed = agent.value("sealed", false);
+    line(context, "sealed", sealed ? "yes" : "no", sealed ? Style::Good : Style::Warning);
+  }
+  line(context, "features", joined(agent, "features"));
   line(context, "pending intents", textOf(agent, "pendingIntents"));
+}
+
+int changeAgent(Context& context, const std::string& agent, const char* what, const std::string& body) {
+  const auto did = context.agentDid(agent);
+  if (!did) return context.exitCode();
+  auto answer = context.call("POST", "/api/agents/" + percentEncode(*did) + what, body);
+  if (!answer) return context.exitCode();
+  if (context.json()) return context.printJson(*answer), kOk;
+  printAgent(context, answer->body);
+  return kOk;
 }
 
 void writeGrant(JsonWriter& w, const GrantOptions& options) {
@@ -78,11 +105,12 @@ int listAgents(Context& context, const AgentsOptions& options) {
     context.err() << "No agents. One that connects waits in 'vaultysclaw registrations list' until it is approved.\n";
     return kOk;
   }
-  Table table({"NAME", "STATUS", "CAPABILITIES", "LAST SEEN", "DID"});
+  Table table({"NAME", "STATUS", "PROTECTION", "CAPABILITIES", "LAST SEEN", "DID"});
   for (const Json& agent : items) {
-    const std::string status = textOf(agent, "status");
+    const std::string status = statusText(agent);
     table.row({{textOf(agent, "name"), Style::Bold},
                {status, statusStyle(status)},
+               {protectionText(agent), {}},
                {joined(agent, "capabilities", ","), {}},
                {shortTime(textOf(agent, "lastSeen")), {}},
                {textOf(agent, "did"), Style::Dim}});
@@ -115,6 +143,22 @@ int deleteAgent(Context& context, const std::string& agent) {
     context.out() << "Deleted " << terminalText(*did) << ". It may register anew.\n";
   }
   return kOk;
+}
+
+int pauseAgent(Context& context, const std::string& agent, const std::string& reason) {
+  JsonWriter w;
+  w.beginObject();
+  if (!reason.empty()) w.member("reason", reason);
+  w.endObject();
+  return changeAgent(context, agent, "/pause", w.take());
+}
+
+int resumeAgent(Context& context, const std::string& agent) {
+  return changeAgent(context, agent, "/resume", "{}");
+}
+
+int resetAgentPin(Context& context, const std::string& agent) {
+  return changeAgent(context, agent, "/reset-pin", "{}");
 }
 
 int grantAgent(Context& context, const std::string& agent, const GrantOptions& options) {
@@ -229,11 +273,17 @@ int showIntent(Context& context, const std::string& id) {
   line(context, "status", textOf(row, "status"), statusStyle(textOf(row, "status")));
   line(context, "signature", row.value("signatureValid", false) ? "valid" : "INVALID",
        row.value("signatureValid", false) ? Style::Good : Style::Bad);
+  if (row.value("resultSigned", false)) {
+    const std::string valid = textOf(row, "resultSignatureValid");
+    const std::string result = valid == "true" ? "valid" : valid == "false" ? "INVALID" : "not checked";
+    line(context, "result signature", result, statusStyle(result));
+  }
   line(context, "params", textOf(row, "params"));
   line(context, "output", textOf(row, "output"));
   line(context, "error", textOf(row, "error"));
   line(context, "code", textOf(row, "code"));
   line(context, "requested by", textOf(row, "requestedBy"));
+  line(context, "trace", textOf(row, "traceparent"));
   line(context, "sent", textOf(row, "createdAt"));
   line(context, "executed", textOf(row, "executedAt"));
   line(context, "finished", textOf(row, "finishedAt"));

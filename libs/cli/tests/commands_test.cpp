@@ -6,15 +6,25 @@ namespace {
 class Cli : public CliFixture {};
 
 TEST_F(Cli, AgentsAreATableWithAlignedColumns) {
-  on("GET /api/agents", listing({agent("echo", kDid), agent("a longer n\u00e4me", kOtherDid, "offline")}));
+  on("GET /api/agents", [] {
+    json sealed = agent("echo", kDid), plain = agent("old", kDid),
+         paused = agent("a longer n\u00e4me", kOtherDid, "offline");
+    sealed["sealed"] = true;
+    sealed["protection"] = plain["protection"] = "loopback";
+    paused["paused"] = "under repair";
+    return listing({sealed, plain, paused});
+  }());
   const Outcome r = run({"agents"});
   EXPECT_EQ(r.code, kOk) << r.err;
   EXPECT_EQ(r.out,
-            "NAME           STATUS     CAPABILITIES  LAST SEEN            DID\n"
-            "echo           connected  echo,read     2026-01-31 12:00:00  " +
+            "NAME           STATUS     PROTECTION  CAPABILITIES  LAST SEEN            DID\n"
+            "echo           connected  sealed      echo,read     2026-01-31 12:00:00  " +
                 kDid +
                 "\n"
-                "a longer n\u00e4me  offline    echo,read     2026-01-31 12:00:00  " +
+                "old            connected  loopback    echo,read     2026-01-31 12:00:00  " +
+                kDid +
+                "\n"
+                "a longer n\u00e4me  paused     -           echo,read     2026-01-31 12:00:00  " +
                 kOtherDid + "\n");
   EXPECT_EQ(requests().front().authorization, "Bearer vcp_test");
 }
@@ -76,6 +86,48 @@ TEST_F(Cli, GrantsAndDeletes) {
   EXPECT_EQ(json::parse(requests().back().body), (json{{"capabilities", json::array()}}));
   on("DELETE /api/agents/" + kDid, Reply{204, "", {}});
   EXPECT_EQ(run({"agents", "delete", kDid}).code, kOk);
+}
+
+TEST_F(Cli, PausesResumesAndResets) {
+  json shown = agent("echo", kDid);
+  shown["connectedAt"] = "2026-01-31T12:00:00.000Z";
+  shown["sealed"] = false;
+  shown["protection"] = "tls";
+  shown["features"] = {"control-v2", "seal"};
+  shown["paused"] = "under repair";
+  on("GET /api/agents", listing({agent("echo", kDid)}));
+  on("POST /api/agents/" + kDid + "/pause", shown);
+  on("POST /api/agents/" + kDid + "/resume", agent("echo", kDid));
+  on("POST /api/agents/" + kDid + "/reset-pin", agent("echo", kDid));
+  const Outcome paused = run({"agents", "pause", "echo", "--reason", "under repair"});
+  EXPECT_EQ(paused.code, kOk) << paused.err;
+  EXPECT_EQ(json::parse(requests().back().body), (json{{"reason", "under repair"}}));
+  for (const char* line : {"paused                under repair", "protection            tls",
+                           "sealed                no", "features              control-v2, seal"})
+    EXPECT_THAT(paused.out, HasSubstr(line));
+  EXPECT_EQ(run({"agents", "pause", kDid}).code, kOk);
+  EXPECT_EQ(requests().back().body, "{}");
+  EXPECT_THAT(run({"agents", "resume", kDid}).out, Not(HasSubstr("paused")));
+  EXPECT_EQ(requests().back().path, "/api/agents/" + kDid + "/resume");
+  EXPECT_EQ(json::parse(run({"agents", "reset-pin", kDid, "--json"}).out)["did"], kDid);
+  EXPECT_EQ(requests().back().path, "/api/agents/" + kDid + "/reset-pin");
+  for (const char* command : {"pause", "resume", "reset-pin"}) EXPECT_EQ(run({"agents", command}).code, kUsage);
+  const std::string completion = run({"completion", "bash"}).out;
+  for (const char* command : {"pause", "resume", "reset-pin"}) EXPECT_THAT(completion, HasSubstr(command));
+}
+
+TEST_F(Cli, AnIntentShowsBothSignatures) {
+  json intent = {{"intentId", "i-1"}, {"did", kDid}, {"status", "success"}, {"signatureValid", true}};
+  on("GET /api/intents/i-1", intent);
+  EXPECT_THAT(run({"intents", "get", "i-1"}).out, Not(HasSubstr("result signature")));
+  intent["resultSigned"] = true;
+  for (const auto& [valid, text] : {std::pair<json, const char*>{true, "result signature      valid"},
+                                    {false, "result signature      INVALID"},
+                                    {nullptr, "result signature      not checked"}}) {
+    intent["resultSignatureValid"] = valid;
+    on("GET /api/intents/i-1", intent);
+    EXPECT_THAT(run({"intents", "get", "i-1"}).out, HasSubstr(text));
+  }
 }
 
 TEST_F(Cli, ApprovesByNameAndRejectsById) {
