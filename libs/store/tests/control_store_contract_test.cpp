@@ -66,7 +66,9 @@ class ControlStoreContract : public ::testing::TestWithParam<Backend> {
             .policyExpiresAt = fromUnixMillis(99),
             .handshakeVersion = 2,
             .createdAt = fromUnixMillis(5),
-            .lastSeenAt = fromUnixMillis(-1)};
+            .lastSeenAt = fromUnixMillis(-1),
+            .features = "a\nb",
+            .paused = kNasty};
   }
   static IntentRow intent(const std::string& id, const std::string& did = "d1", std::int64_t at = 10) {
     return {.id = IntentId(id),
@@ -110,10 +112,13 @@ TEST_P(ControlStoreContract, KeepsAgents) {
   EXPECT_EQ(one->handshakeVersion, 2);
   EXPECT_EQ(one->createdAt, fromUnixMillis(5));
   EXPECT_EQ(one->lastSeenAt, fromUnixMillis(-1));
+  EXPECT_EQ(one->features, "a\nb");
+  EXPECT_EQ(one->paused, kNasty);
   const auto all = read([](ControlReader& r) { return r.agents(); });
   ASSERT_EQ(all.size(), 2u);
   EXPECT_EQ(all[0].did, Did("did:2"));
-  EXPECT_FALSE(all[0].policyId || all[0].policyExpiresAt || all[0].lastSeenAt);
+  EXPECT_FALSE(all[0].policyId || all[0].policyExpiresAt || all[0].lastSeenAt || all[0].paused);
+  EXPECT_EQ(all[0].features, "");
   EXPECT_FALSE(read([](ControlReader& r) { return r.agent(Did("did:' OR 1=1 --")); }));
 }
 
@@ -130,6 +135,34 @@ TEST_P(ControlStoreContract, ReplacesAgentsButNeverLowersTheHandshakeVersion) {
   EXPECT_EQ(one->handshakeVersion, 2);
   VC_EXPECT_OK(write([&](ControlWriter& w) { return w.touchAgent(Did("did:1"), fromUnixMillis(77)); }));
   EXPECT_EQ(read([](ControlReader& r) { return r.agent(Did("did:1")); })->lastSeenAt, fromUnixMillis(77));
+}
+
+TEST_P(ControlStoreContract, ResetsPinsAlone) {
+  VC_EXPECT_OK(write([&](ControlWriter& w) { return w.putAgent(agent("did:1")); }));
+  VC_EXPECT_OK(write([&](ControlWriter& w) { return w.putAgent(agent("did:2")); }));
+  VC_EXPECT_OK(write([&](ControlWriter& w) { return w.resetPin(Did("did:1")); }));
+  VC_EXPECT_ERROR(Errc::NotFound, write([&](ControlWriter& w) { return w.resetPin(Did("did:3")); }));
+  const auto one = read([](ControlReader& r) { return r.agent(Did("did:1")); });
+  EXPECT_EQ(one->features, "");
+  EXPECT_EQ(one->handshakeVersion, 0);
+  EXPECT_EQ(one->name, kNasty);
+  EXPECT_EQ(one->paused, kNasty);
+  EXPECT_EQ(read([](ControlReader& r) { return r.agent(Did("did:2")); })->features, "a\nb");
+  AgentRow again = *one;
+  again.handshakeVersion = 1;
+  VC_EXPECT_OK(write([&](ControlWriter& w) { return w.putAgent(again); }));
+  EXPECT_EQ(read([](ControlReader& r) { return r.agent(Did("did:1")); })->handshakeVersion, 1);
+}
+
+TEST_P(ControlStoreContract, KnowsThePublicIdOfADeletedAgent) {
+  RegistrationRow row{.id = RegistrationId("r1"), .did = Did("d1"), .publicId = {4, 5}, .status = "approved"};
+  VC_EXPECT_OK(write([&](ControlWriter& w) { return w.putRegistration(row); }));
+  EXPECT_EQ(read([](ControlReader& r) { return r.publicId(Did("d1")); }), (Bytes{4, 5}));
+  VC_EXPECT_OK(write([&](ControlWriter& w) { return w.putAgent(agent("d1")); }));
+  EXPECT_EQ(read([](ControlReader& r) { return r.publicId(Did("d1")); }), (Bytes{1, 0, 255}));
+  VC_EXPECT_OK(write([&](ControlWriter& w) { return w.deleteAgent(Did("d1")); }));
+  EXPECT_EQ(read([](ControlReader& r) { return r.publicId(Did("d1")); }), (Bytes{4, 5}));
+  EXPECT_FALSE(read([](ControlReader& r) { return r.publicId(Did("d2")); }));
 }
 
 TEST_P(ControlStoreContract, DeletesAgentsAndLeavesTheirIntents) {
@@ -198,6 +231,8 @@ TEST_P(ControlStoreContract, EndsIntentsOnce) {
   end.output = R"({"big":1.50})";
   end.executedAt = fromUnixMillis(20);
   end.finishedAt = fromUnixMillis(30);
+  end.resultToken = "signed";
+  end.traceparent = "ignored";
   VC_EXPECT_OK(write([&](ControlWriter& w) { return w.finishIntent(end); }));
   end.status = "failed";
   end.error = "late";
@@ -215,21 +250,33 @@ TEST_P(ControlStoreContract, EndsIntentsOnce) {
   EXPECT_EQ(row->requestedBy, "operator");
   EXPECT_EQ(row->executedAt, fromUnixMillis(20));
   EXPECT_EQ(row->finishedAt, fromUnixMillis(30));
+  EXPECT_EQ(row->resultToken, "signed");
+  EXPECT_FALSE(row->traceparent);
 }
 
-TEST_P(ControlStoreContract, ALostIntentTakesALateAnswerOnce) {
-  VC_EXPECT_OK(write([&](ControlWriter& w) { return w.insertIntent(intent("i1")); }));
-  IntentRow end = intent("i1");
-  end.status = "lost";
-  VC_EXPECT_OK(write([&](ControlWriter& w) { return w.finishIntent(end); }));
-  end.status = "timeout";
-  VC_EXPECT_ERROR(Errc::Conflict, write([&](ControlWriter& w) { return w.finishIntent(end); }));
-  end.status = "success";
-  end.output = "1";
-  VC_EXPECT_OK(write([&](ControlWriter& w) { return w.finishIntent(end); }));
-  end.status = "failed";
-  VC_EXPECT_ERROR(Errc::Conflict, write([&](ControlWriter& w) { return w.finishIntent(end); }));
-  EXPECT_EQ(read([](ControlReader& r) { return r.intent(IntentId("i1")); })->output, "1");
+TEST_P(ControlStoreContract, AnIntentThatEndedWithoutAnAnswerTakesALateOneOnce) {
+  for (const std::string ended : {"lost", "timeout"}) {
+    IntentRow end = intent(ended);
+    end.traceparent = "00-1";
+    VC_EXPECT_OK(write([&](ControlWriter& w) { return w.insertIntent(end); }));
+    end.status = ended;
+    VC_EXPECT_OK(write([&](ControlWriter& w) { return w.finishIntent(end); }));
+    for (const char* without : {"timeout", "lost"}) {
+      end.status = without;
+      VC_EXPECT_ERROR(Errc::Conflict, write([&](ControlWriter& w) { return w.finishIntent(end); }));
+    }
+    end.status = "success";
+    end.output = "1";
+    end.resultToken = "signed";
+    VC_EXPECT_OK(write([&](ControlWriter& w) { return w.finishIntent(end); }));
+    end.status = "failed";
+    VC_EXPECT_ERROR(Errc::Conflict, write([&](ControlWriter& w) { return w.finishIntent(end); }));
+    const auto row = read([&](ControlReader& r) { return r.intent(IntentId(ended)); });
+    EXPECT_EQ(row->status, "success");
+    EXPECT_EQ(row->output, "1");
+    EXPECT_EQ(row->resultToken, "signed");
+    EXPECT_EQ(row->traceparent, "00-1");
+  }
 }
 
 TEST_P(ControlStoreContract, ListsLeaveOutWhatIsLong) {
@@ -238,10 +285,12 @@ TEST_P(ControlStoreContract, ListsLeaveOutWhatIsLong) {
   row.status = "success";
   row.output = row.params;
   row.error = std::string(5000, 'e');
+  row.resultToken = std::string(kMaxListedBytes + 1, 't');
   VC_EXPECT_OK(write([&](ControlWriter& w) { return w.insertIntent(row); }));
   row.id = IntentId("fits");
   row.params = row.params.substr(1);
   row.output = row.params;
+  row.resultToken->pop_back();
   VC_EXPECT_OK(write([&](ControlWriter& w) { return w.insertIntent(row); }));
   const auto listing = read([](ControlReader& r) { return r.intents({}, {}); });
   ASSERT_EQ(listing.items.size(), 2U);
@@ -252,6 +301,8 @@ TEST_P(ControlStoreContract, ListsLeaveOutWhatIsLong) {
   EXPECT_EQ(listing.items[1].params, "");
   EXPECT_FALSE(listing.items[1].output);
   EXPECT_EQ(listing.items[1].error->size(), 4096U);
+  EXPECT_EQ(listing.items[0].resultToken, row.resultToken);
+  EXPECT_EQ(listing.items[1].resultToken, "") << "there is one, but not in a list";
   const auto alone = read([](ControlReader& r) { return r.intent(IntentId("long")); });
   EXPECT_EQ(alone->output->size(), kMaxListedBytes + 1);
   EXPECT_FALSE(alone->outputOmitted);

@@ -44,7 +44,7 @@ class Reads : public Interface {
   Result<std::vector<AuditRow>> auditRange(std::int64_t firstSeq, std::int64_t count) final {
     return auditFrom(db_, firstSeq, count);
   }
-  Result<std::optional<AuditRow>> lastAudit() final { return findLastAudit(db_); }
+  Result<std::optional<AuditRow>> lastAudit() override { return findLastAudit(db_); }
   Result<std::vector<ApiTokenRow>> apiTokens() final { return listApiTokens(db_); }
   Result<std::optional<std::string>> meta(const std::string& key) final { return findMeta(db_, key); }
 

@@ -43,6 +43,7 @@ class Committer {
   // full disk or an I/O error, and then what stands behind the job that met it deserves a try of its own.
   std::size_t commitFrom(std::vector<Job>& jobs, std::size_t first) {
     const auto failAll = [&](std::size_t end, const Error& error) {
+      writer_.forget();
       for (std::size_t i = first; i < end; ++i) {
         if (jobs[i].status.ok()) jobs[i].status = error;
       }
@@ -70,7 +71,10 @@ class Committer {
       return job.status.ok() ? Error{Errc::Io, db_.path().string() + ": the transaction was undone"}
                              : job.status.error();
     }
-    if (!job.status.ok()) VC_TRY(db_.run("ROLLBACK TO work"));
+    if (!job.status.ok()) {
+      writer_.forget();
+      VC_TRY(db_.run("ROLLBACK TO work"));
+    }
     VC_TRY(db_.run("RELEASE work"));
     return {};
   }

@@ -165,16 +165,26 @@ Status Writer::finishIntent(const IntentRow& row) {
   return Error{Errc::Conflict, "the intent " + row.id.value + " has ended already as " + found->status};
 }
 
-Status Writer::appendAudit(const AuditRow& row) {
-  VC_TRY_ASSIGN(const std::int64_t last, db_.number("SELECT max(seq) FROM audit"));
-  if (row.seq != last + 1) {
-    return Error{Errc::Conflict,
-                 "the next audit row is number " + std::to_string(last + 1) + ", not " + std::to_string(row.seq)};
+Result<std::optional<AuditRow>> Writer::lastAudit() {
+  if (!lastAudit_) {
+    VC_TRY_ASSIGN(lastAudit_, findLastAudit(db_));
   }
-  return done(
-      db_.run("INSERT INTO audit (seq, at, actor, action, target, details, previous_hash, hash) "
-              "VALUES (?, ?, ?, ?, ?, ?, ?, ?)",
-              row.seq, row.at, row.actor, row.action, row.target, row.details, row.previousHash, row.hash));
+  return lastAudit_;
+}
+
+Status Writer::appendAudit(const AuditRow& row) {
+  VC_TRY_ASSIGN(const auto last, lastAudit());
+  const std::int64_t next = last ? last->seq + 1 : 1;
+  if (row.seq != next) {
+    return Error{Errc::Conflict,
+                 "the next audit row is number " + std::to_string(next) + ", not " + std::to_string(row.seq)};
+  }
+  VC_TRY(
+      done(db_.run("INSERT INTO audit (seq, at, actor, action, target, details, previous_hash, hash) "
+                   "VALUES (?, ?, ?, ?, ?, ?, ?, ?)",
+                   row.seq, row.at, row.actor, row.action, row.target, row.details, row.previousHash, row.hash)));
+  lastAudit_ = row;
+  return {};
 }
 
 Status Writer::putApiToken(const ApiTokenRow& row) {

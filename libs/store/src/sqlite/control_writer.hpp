@@ -13,6 +13,11 @@ class Writer final : public Reads<ControlWriter> {
  public:
   using Reads::Reads;
 
+  // Something was rolled back: what was remembered of this connection's writes may not be there any more.
+  void forget() { lastAudit_.reset(); }
+
+  Result<std::optional<AuditRow>> lastAudit() override;
+
   Status putAgent(const AgentRow& row) override;
   Status deleteAgent(const Did& did) override;
   Status resetPin(const Did& did) override;
@@ -23,6 +28,10 @@ class Writer final : public Reads<ControlWriter> {
   Status appendAudit(const AuditRow& row) override;
   Status putApiToken(const ApiTokenRow& row) override;
   Status putMeta(const std::string& key, std::string_view value) override;
+
+ private:
+  // Every audited act needs the row before it, and nobody else writes: it need not be read again.
+  std::optional<AuditRow> lastAudit_;
 };
 
 }  // namespace vaultysclaw::store::sqlite
