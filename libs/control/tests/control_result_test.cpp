@@ -81,6 +81,43 @@ TEST_F(Results, ChangedParamsShowInTheStore) {
   EXPECT_FALSE(intentRow(row.id).signatureValid);
 }
 
+TEST_F(Results, TracesAndDeadlinesGoWithTheWork) {
+  auto agent = connectedAgent();
+  RunRequest request;
+  request.did = agent->did();
+  request.action = "echo";
+  request.timeout = seconds(7);
+  request.trace = TraceContext{"00-trace", "a=1"};
+  Waiting<RunResult> reply;
+  plane->run(request, reply);
+  ControlPlane::StartedChat chat;
+  control::ChatRequest ask;
+  ask.did = agent->did();
+  ask.messages = {{"user", "hi", {}}};
+  ask.timeout = seconds(9);
+  ask.trace = TraceContext{"00-chat", ""};
+  std::string ended;
+  ChatEvents events;
+  events.onError = [&](std::string_view code, std::string_view) { ended = code; };
+  plane->chat(ask, events, [&](Result<ControlPlane::StartedChat> r) { chat = std::move(r).value(); });
+  run();
+  ASSERT_TRUE(agent->last<Intent>() && agent->last<protocol::ChatRequest>());
+  EXPECT_EQ(agent->last<Intent>()->timeoutMs, 7000);
+  EXPECT_EQ(agent->last<Intent>()->trace->traceparent, "00-trace");
+  EXPECT_EQ(agent->last<Intent>()->trace->tracestate, "a=1");
+  EXPECT_EQ(intentRow(agent->last<Intent>()->id).row.traceparent, "00-trace");
+  EXPECT_EQ(agent->last<protocol::ChatRequest>()->timeoutMs, 9000);
+  EXPECT_EQ(agent->last<protocol::ChatRequest>()->trace->traceparent, "00-chat");
+  loop.advance(seconds(9));
+  EXPECT_EQ(ended, "deadline_exceeded");
+
+  ask.timeout = std::chrono::hours(1);
+  std::optional<Error> refused;
+  plane->chat(ask, {}, [&](const Result<ControlPlane::StartedChat>& r) { refused = r.error(); });
+  run();
+  EXPECT_EQ(refused->code, Errc::InvalidArgument);
+}
+
 // ---- signed results -------------------------------------------------------------------------------------------------
 
 TEST_F(Results, ASignedOneIsStoredWithItsProofAndAcknowledged) {
@@ -459,7 +496,7 @@ class Pausing : public Results {
   }
   Error chatError(const Did& did) {
     std::optional<Error> out;
-    ChatRequest request;
+    control::ChatRequest request;
     request.did = did;
     request.messages = {{"user", "hi", {}}};
     plane->chat(request, {}, [&](Result<ControlPlane::StartedChat> r) {
