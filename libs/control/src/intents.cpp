@@ -15,9 +15,9 @@ constexpr Duration kRetryInterval = milliseconds(20);  // when workers or the st
 constexpr Duration kMaxTokenLife = seconds(300);       // docs/protocol.md 7.4
 
 ControlPlane::IntentView viewOf(store::IntentRow row, const identity::VaultysId& self,
-                                const std::optional<Bytes>& publicId) {
+                                const std::optional<identity::VaultysId>& agent) {
   ControlPlane::IntentView view;
-  const StoredProof proof = proofOf(row, self, publicId);
+  const StoredProof proof = proofOf(row, self, agent ? &*agent : nullptr);
   view.signatureValid = proof.intent;
   view.resultSignatureValid = proof.result;
   view.row = std::move(row);
@@ -466,13 +466,13 @@ void Intents::list(store::IntentFilter filter, store::Page page,
         VC_TRY_ASSIGN(auto rows, reader.intents(filter, page));
         Views views;
         views.total = rows.total;
-        std::map<Did, std::optional<Bytes>> ids;
+        std::map<Did, std::optional<identity::VaultysId>> agents;
         for (auto& row : rows.items) {
-          if (row.resultToken && !ids.contains(row.did)) {
-            VC_TRY_ASSIGN(ids[row.did], reader.publicId(row.did));
+          auto& agent = agents[row.did];
+          if (row.resultToken && !agent) {
+            VC_TRY_ASSIGN(agent, identityOf(reader, row.did));
           }
-          const auto id = ids.find(row.did);
-          views.items.push_back(viewOf(std::move(row), self, id == ids.end() ? std::nullopt : id->second));
+          views.items.push_back(viewOf(std::move(row), self, agent));
         }
         return views;
       },
@@ -484,11 +484,11 @@ void Intents::read(const IntentId& id, Reply<ControlPlane::IntentView> reply) {
       [id, self = context_.self](store::ControlReader& reader) -> Result<ControlPlane::IntentView> {
         VC_TRY_ASSIGN(auto row, reader.intent(id));
         if (!row) return Error{Errc::NotFound, "no intent " + printable(id.value)};
-        std::optional<Bytes> publicId;
+        std::optional<identity::VaultysId> agent;
         if (row->resultToken) {
-          VC_TRY_ASSIGN(publicId, reader.publicId(row->did));
+          VC_TRY_ASSIGN(agent, identityOf(reader, row->did));
         }
-        return viewOf(std::move(*row), self, publicId);
+        return viewOf(std::move(*row), self, agent);
       },
       std::move(reply));
 }

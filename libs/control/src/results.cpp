@@ -77,18 +77,21 @@ Result<identity::ResultToken> checkResult(const protocol::IntentResult& result, 
   return token;
 }
 
-StoredProof proofOf(const store::IntentRow& row, const identity::VaultysId& self,
-                    const std::optional<Bytes>& publicId) {
+StoredProof proofOf(const store::IntentRow& row, const identity::VaultysId& self, const identity::VaultysId* agent) {
   StoredProof out;
   out.intent = intentHolds(row, self);
-  if (!row.resultToken || row.resultToken->empty() || !publicId) return out;  // empty: too long for a list
-  const auto agent = identity::VaultysId::fromId(*publicId);
-  if (!agent || agent->didV1() != row.did) {
-    out.result = false;
-    return out;
-  }
+  if (!row.resultToken || row.resultToken->empty() || !agent) return out;  // empty: too long for a list
   const auto token = identity::verifyResultToken(*row.resultToken, *agent);
   out.result = token && resultHolds(row, *token, self);
+  return out;
+}
+
+Result<std::optional<identity::VaultysId>> identityOf(store::ControlReader& reader, const Did& did) {
+  std::optional<identity::VaultysId> out;
+  VC_TRY_ASSIGN(const auto id, reader.publicId(did));
+  if (!id) return out;
+  auto identity = identity::VaultysId::fromId(*id);
+  if (identity && identity->didV1() == did) out = std::move(*identity);
   return out;
 }
 

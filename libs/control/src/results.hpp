@@ -24,7 +24,10 @@ struct StoredProof {
   bool intent = false;              // the token is ours and signs the row's id, action, agent, user and params
   std::optional<bool> result = {};  // the result token is the agent's and signs the row's end; absent: cannot be told
 };
-// `publicId` is the agent's; absent when it is not known any more. What a list has left out is not compared.
-StoredProof proofOf(const store::IntentRow& row, const identity::VaultysId& self, const std::optional<Bytes>& publicId);
+// `agent` is who the row names; null when nothing is known of it any more. What a list has left out is not compared.
+StoredProof proofOf(const store::IntentRow& row, const identity::VaultysId& self, const identity::VaultysId* agent);
+
+// The identity behind a DID, from the store; nothing when it is not known any more or the row was changed. Blocking.
+Result<std::optional<identity::VaultysId>> identityOf(store::ControlReader& reader, const Did& did);
 
 }  // namespace vaultysclaw::control
