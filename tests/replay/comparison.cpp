@@ -1,0 +1,182 @@
+#include "comparison.hpp"
+
+#include <gtest/gtest.h>
+
+#include <algorithm>
+#include <iostream>
+
+namespace vaultysclaw::replay {
+namespace {
+
+using What = Allowance::What;
+
+std::string nameOf(Side side) { return side == Side::ControlPlane ? "our control plane" : "our agent"; }
+
+// What all replays of this run have done together.
+struct Account : ::testing::Environment {
+  int transcripts = 0, messages = 0, values = 0, uses = 0;
+  std::set<const Allowance*> rows;
+  void TearDown() override {
+    std::cout << "[  REPLAY  ] together: " << transcripts << " replays, " << messages << " messages and " << values
+              << " values compared, " << rows.size() << " of " << allowances().size() << " allowances used " << uses
+              << " times\n";
+  }
+};
+Account& account() {
+  static auto* const instance = new Account;  // gtest owns it
+  return *instance;
+}
+[[maybe_unused]] const auto* const registered = ::testing::AddGlobalTestEnvironment(&account());
+
+std::string brief(const json* value) {
+  if (!value) return "(absent)";
+  std::string text = value->dump();
+  if (text.size() > 400) text = text.substr(0, 400) + "...";
+  return text;
+}
+
+std::string rowText(const Allowance& a) {
+  std::string seqs;
+  for (const int seq : a.seqs) seqs += " #" + std::to_string(seq);
+  return a.kind + " " + a.path + seqs + " (" + a.reason + ")";
+}
+
+}  // namespace
+
+Comparison::Comparison(Side side, const Transcript& transcript) : side_(side), ledger_(transcript) {}
+
+const Allowance* Comparison::find(What what, const std::string& kind, const std::string& path, int seq) const {
+  for (const auto& a : allowances()) {
+    if (a.side == side_ && a.what == what && (a.kind == kind || a.kind == "*") && a.path == path &&
+        a.uses.in(ledger_.transcript.name) > 0 &&
+        (a.seqs.empty() || std::find(a.seqs.begin(), a.seqs.end(), seq) != a.seqs.end()))
+      return &a;
+  }
+  return nullptr;
+}
+
+bool Comparison::isSent(const Entry& recorded) const {
+  return !find(What::NotSent, kindOf(recorded.message), "", recorded.seq);
+}
+
+bool Comparison::notSent(const Entry& recorded) {
+  const auto* row = find(What::NotSent, kindOf(recorded.message), "", recorded.seq);
+  if (row) ++used_[row], ++absent_;
+  return row != nullptr;
+}
+
+bool Comparison::departs(const Entry& entry, const std::string& path) {
+  const std::string kind = entry.kind == Entry::Kind::Step ? "step" : kindOf(entry.message);
+  const auto* row = find(What::Played, kind, path, entry.seq);
+  if (row) ++used_[row];
+  return row != nullptr;
+}
+
+void Comparison::compare(const Entry& recorded, const Heard* ours) {
+  entry_ = &recorded;
+  heard_ = ours;
+  kind_ = kindOf(recorded.message);
+  if (!ours) {
+    const json theirs = opened(recorded.message);
+    return fail("", &theirs, nullptr, "ours sent nothing");
+  }
+  ++compared_;
+  const json theirMessage = opened(recorded.message), ourMessage = opened(ours->message);
+  ledger_.sent[recorded.seq] = ourMessage;
+  if (const auto* row = find(What::Instead, kind_, "", recorded.seq)) {
+    ++values_;
+    if (allowed(*row, {"", &theirMessage, &ourMessage, ours->message, ours->at}, ""))
+      return;
+    return fail("", &theirMessage, &ourMessage, "");
+  }
+  if (const std::string kind = kindOf(ours->message); kind != kind_)
+    return fail("", &theirMessage, &ourMessage, "ours is of the kind " + kind + ", the recorded one " + kind_);
+  walk(&theirMessage, &ourMessage, "");
+}
+
+void Comparison::more(const Entry& recorded, const Heard& ours) {
+  entry_ = &recorded;
+  heard_ = &ours;
+  kind_ = kindOf(ours.message);
+  ++extra_;
+  const json ourMessage = opened(ours.message);
+  const auto* row = find(What::More, kind_, "", recorded.seq);
+  if (!row) return fail("", nullptr, &ourMessage, "the recorded side sent nothing");
+  if (!allowed(*row, {"", nullptr, &ourMessage, ours.message, ours.at}, "")) fail("", nullptr, &ourMessage, "");
+}
+
+bool Comparison::allowed(const Allowance& allowance, const Difference& difference, const std::string& where) {
+  ++used_[&allowance];
+  const std::string wrong = allowance.check(difference, ledger_);
+  if (wrong.empty()) return true;
+  fail(where, difference.recorded, difference.ours, wrong + " (allowed: " + allowance.reason + ")");
+  return false;
+}
+
+void Comparison::walk(const json* recorded, const json* ours, const std::string& path) {
+  const bool equal = recorded && ours && *recorded == *ours;
+  if (!equal) {
+    if (const auto* row = find(What::Differs, kind_, path, entry_->seq)) {
+      ++values_;
+      allowed(*row, {path, recorded, ours, heard_->message, heard_->at}, path);
+      return;
+    }
+  }
+  const bool theirMembers = recorded && recorded->is_object(), ourMembers = ours && ours->is_object();
+  if ((theirMembers && ourMembers) || (theirMembers && !ours && !recorded->empty()) ||
+      (ourMembers && !recorded && !ours->empty())) {
+    std::set<std::string> names;
+    for (const json* side : {recorded, ours}) {
+      if (!side) continue;
+      for (const auto& [name, value] : side->items()) names.insert(name);
+    }
+    const auto member = [](const json* object, const std::string& name) -> const json* {
+      if (!object) return nullptr;
+      const auto it = object->find(name);
+      return it == object->end() ? nullptr : &*it;
+    };
+    for (const auto& name : names)
+      walk(member(recorded, name), member(ours, name), path.empty() ? name : path + "." + name);
+    return;
+  }
+  ++values_;
+  if (!equal) fail(path, recorded, ours, "");
+}
+
+void Comparison::fail(const std::string& path, const json* recorded, const json* ours, const std::string& why) {
+  ADD_FAILURE() << ledger_.transcript.name << " #" << entry_->seq << " (" << kind_ << "), " << nameOf(side_)
+                << (path.empty() ? "" : ": " + path) << (why.empty() ? "" : ": " + why)
+                << "\n  recorded: " << brief(recorded) << "\n  ours:     " << brief(ours);
+}
+
+json Comparison::withOurIds(json message) const {
+  if (message.is_string()) {
+    const auto ours = ledger_.oursOf.find(message.get<std::string>());
+    if (ours != ledger_.oursOf.end()) message = ours->second;
+  } else if (message.is_structured()) {
+    for (auto& member : message) member = withOurIds(std::move(member));
+  }
+  return message;
+}
+
+void Comparison::finish() {
+  int rows = 0, uses = 0;
+  for (const auto& a : allowances()) {
+    const int expected = a.uses.in(ledger_.transcript.name);
+    if (a.side != side_) continue;
+    const int found = used_.count(&a) ? used_[&a] : 0;
+    EXPECT_EQ(found, expected) << ledger_.transcript.name << ", " << nameOf(side_) << ": the allowance " << rowText(a)
+                               << " is to be used so often; correct the table when that is right";
+    if (found > 0) ++rows, account().rows.insert(&a);
+    uses += found;
+  }
+  std::cout << "[  REPLAY  ] " << ledger_.transcript.name << " against " << nameOf(side_) << ": " << compared_
+            << " messages compared (" << values_ << " values), " << absent_ << " not sent and " << extra_
+            << " more sent as allowed, " << rows << " allowances used " << uses << " times\n";
+  ++account().transcripts;
+  account().messages += compared_;
+  account().values += values_;
+  account().uses += uses;
+}
+
+}  // namespace vaultysclaw::replay
