@@ -1,8 +1,8 @@
-// Our agent in the place of the original's: the recorded server speaks to it, and everything the agent sends is compared
-// with what the original's sent at that point.
+// Our agent in the place of the original's: the recorded server speaks to it, and everything the agent sends is
+// compared with what the original's sent at that point.
 #include <gtest/gtest.h>
 
-#include <fstream>
+#include <sstream>
 #include <stdexcept>
 
 #include "agent/test_runtime.hpp"
@@ -34,7 +34,8 @@ class AgentReplay {
  public:
   explicit AgentReplay(const std::string& name) : transcript_(loadTranscript(name)) {
     world_.clock.jumpWall(transcript_.startedAt - world_.clock.now());
-    std::ofstream(world_.dir.file("agent.id")) << base64Encode(transcript_.agent.secret().view()) << '\n';
+    const std::string secret = base64Encode(transcript_.agent.secret().view());
+    EXPECT_TRUE(makeSystemFileStore()->createPrivate(world_.dir.file("agent.id"), asBytes(secret)).ok());
     world_.network.listen("ws://localhost:8080",
                           [this](std::unique_ptr<net::Connection> c) { accepted_ = std::move(c); });
   }
@@ -149,18 +150,18 @@ class AgentReplay {
   void startProcess(const Entry& connected) {
     AgentRuntimeConfig config;
     config.name = "nameless";
+    config.version = "0.0.1";
     config.controlPlaneUrl = "http://localhost:3000";
     config.vaultysIdPath = world_.dir.file("agent.id");
     config.statePath = world_.dir.file(processes_.empty() ? "agent.state" : "second.state");
     for (const Entry& entry : transcript_.entries) {
       if (entry.connection != connected.connection || entry.kind != Kind::ToServer || !entry.message.is_object())
         continue;
-      const std::string kind = kindOf(entry.message);
       const json& payload = entry.message["payload"];
-      if (kind == "register") config.version = payload.value("version", config.version);
-      config.name = payload.value("name", config.name);
-      if (kind == "register") continue;
-      config.requestedCapabilities = payload.value("capabilities", config.requestedCapabilities);
+      if (config.name == "nameless") config.name = payload.value("name", config.name);
+      if (kindOf(entry.message) == "register") config.version = payload.value("version", config.version);
+      if (!payload.contains("capabilities")) continue;
+      config.requestedCapabilities = payload["capabilities"].get<std::vector<std::string>>();
       break;
     }
     comparison_.ledger().agentStartedAt = world_.clock.now();
@@ -176,8 +177,7 @@ class AgentReplay {
     json message = entry.message;
     const std::string kind = kindOf(message);
     if (kind == "STEP1") {
-      const auto step1 =
-          step1For(transcript_.server, init_.at(entry.connection), handshakeIn(entry.message).value());
+      const auto step1 = step1For(transcript_.server, init_.at(entry.connection), handshakeIn(entry.message).value());
       message["payload"]["data"] = base64Encode(identity::encodeHandshake(step1));
       comparison_.ledger().step1 = opened(message);
     } else if (kind == "COMPLETE") {
@@ -199,9 +199,15 @@ class AgentReplay {
   std::map<int, std::string> complete_;             // our last one, base64
 };
 
-TEST(ReplayAgent, LifeOfOneAgent) { AgentReplay("full").play(); }
-TEST(ReplayAgent, RejectedAgent) { AgentReplay("rejected").play(); }
-TEST(ReplayAgent, ServerAnswersToClientsThatBreakTheProtocol) { AgentReplay("client_errors").play(); }
+TEST(ReplayAgent, LifeOfOneAgent) {
+  AgentReplay("full").play();
+}
+TEST(ReplayAgent, RejectedAgent) {
+  AgentReplay("rejected").play();
+}
+TEST(ReplayAgent, ServerAnswersToClientsThatBreakTheProtocol) {
+  AgentReplay("client_errors").play();
+}
 
 }  // namespace
 }  // namespace vaultysclaw::replay

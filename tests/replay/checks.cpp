@@ -5,9 +5,13 @@
 namespace vaultysclaw::replay {
 namespace {
 
-std::string shown(const json* value) { return value ? value->dump() : "(absent)"; }
+std::string shown(const json* value) {
+  return value ? value->dump() : "(absent)";
+}
 
-std::string want(bool holds, const std::string& what) { return holds ? "" : "ours should be " + what; }
+std::string want(bool holds, const std::string& what) {
+  return holds ? "" : "ours should be " + what;
+}
 
 const json* find(const json& message, const std::string& path) {
   const json* node = &message;
@@ -21,15 +25,30 @@ const json* find(const json& message, const std::string& path) {
   return node;
 }
 
-bool isText(const json* value) { return value && value->is_string(); }
+bool isText(const json* value) {
+  return value && value->is_string();
+}
 
-bool newTo(Ledger& ledger, const std::string& id) { return ledger.seen.insert(id).second; }
+bool newTo(Ledger& ledger, const std::string& id) {
+  return ledger.seen.insert(id).second;
+}
 
 }  // namespace
 
 Check is(const std::string& text) {
   return [expected = json::parse(text)](const Difference& d, Ledger&) {
     return want(d.ours && *d.ours == expected, expected.dump());
+  };
+}
+
+Check says(const std::string& text) {
+  return is(json(text).dump());
+}
+
+Check inAnyOrder() {
+  return [](const Difference& d, Ledger&) {
+    const auto sorted = [](const json& value) { return nlohmann::json::parse(value.dump()); };
+    return want(d.ours && d.recorded && sorted(*d.ours) == sorted(*d.recorded), shown(d.recorded));
   };
 }
 
@@ -166,8 +185,23 @@ Check whole(const std::string& kind, const std::string& payloadText) {
   };
 }
 
-Check ofKind(const std::string& kind) {
-  return [kind](const Difference& d, Ledger&) { return want(kindOf(d.message) == kind, "of the kind " + kind); };
+Check properHandshake(const std::string& kind) {
+  return [kind](const Difference& d, Ledger& ledger) -> std::string {
+    const auto handshake = handshakeIn(d.message);
+    if (!handshake || kindOf(d.message) != kind) return "ours should be of the kind " + kind;
+    json data = opened(d.message)["payload"]["data"];
+    if (kind == "COMPLETE") {
+      data.erase("sign1");
+      return want(data == ledger.step1["payload"]["data"] && initiatorSigned(*handshake), "STEP1, and signed");
+    }
+    const auto self = ledger.transcript.agent.toVersion(identity::IdVersion::V1);
+    const json& stated = data["metadata"]["pk1"];
+    return want(data["version"] == 1 && handshake->protocol == "p2p" && handshake->service == "auth" &&
+                    handshake->timestamp == toUnixMillis(d.at) && handshake->pk1 == self.id() &&
+                    newTo(ledger, data["nonce"]) && stated["name"] == d.message["payload"]["name"] &&
+                    stated["capabilities"] == d.message["payload"]["capabilities"],
+                "a fresh INIT in version 1 with a statement");
+  };
 }
 
 }  // namespace vaultysclaw::replay

@@ -6,6 +6,8 @@
 namespace vaultysclaw::replay {
 
 Check is(const std::string& jsonText);  // exactly this
+Check says(const std::string& text);    // exactly this text
+Check inAnyOrder();                     // the recorded value, but for the order of members
 Check missing();                        // ours has no such member
 Check fresh();                          // an id that ours has not used before
 Check paired();                         // an id that stands for the recorded one, here and everywhere
@@ -22,7 +24,7 @@ Check wholeUptime();  // seconds since the agent process started, whole
 Check positive();     // a whole number over 0
 // The whole message: of this kind, with this payload; its id new, its time right, and nothing else in it.
 Check whole(const std::string& kind, const std::string& payloadText);
-// The whole message is of this kind; its content is compared elsewhere.
-Check ofKind(const std::string& kind);
+// The whole message is an INIT or COMPLETE of our agent as docs/protocol.md 7.1 has it.
+Check properHandshake(const std::string& kind);
 
 }  // namespace vaultysclaw::replay

@@ -10,7 +10,9 @@ namespace {
 
 using What = Allowance::What;
 
-std::string nameOf(Side side) { return side == Side::ControlPlane ? "our control plane" : "our agent"; }
+std::string nameOf(Side side) {
+  return side == Side::ControlPlane ? "our control plane" : "our agent";
+}
 
 // What all replays of this run have done together.
 struct Account : ::testing::Environment {
@@ -66,7 +68,9 @@ bool Comparison::notSent(const Entry& recorded) {
 }
 
 bool Comparison::departs(const Entry& entry, const std::string& path) {
-  const std::string kind = entry.kind == Entry::Kind::Step ? "step" : kindOf(entry.message);
+  const std::string kind = entry.kind == Entry::Kind::Step ? "step"
+                           : entry.message.is_null()       ? "end"
+                                                           : kindOf(entry.message);
   const auto* row = find(What::Played, kind, path, entry.seq);
   if (row) ++used_[row];
   return row != nullptr;
@@ -85,8 +89,7 @@ void Comparison::compare(const Entry& recorded, const Heard* ours) {
   ledger_.sent[recorded.seq] = ourMessage;
   if (const auto* row = find(What::Instead, kind_, "", recorded.seq)) {
     ++values_;
-    if (allowed(*row, {"", &theirMessage, &ourMessage, ours->message, ours->at}, ""))
-      return;
+    if (allowed(*row, {"", &theirMessage, &ourMessage, ours->message, ours->at}, "")) return;
     return fail("", &theirMessage, &ourMessage, "");
   }
   if (const std::string kind = kindOf(ours->message); kind != kind_)
@@ -125,16 +128,22 @@ void Comparison::walk(const json* recorded, const json* ours, const std::string&
   const bool theirMembers = recorded && recorded->is_object(), ourMembers = ours && ours->is_object();
   if ((theirMembers && ourMembers) || (theirMembers && !ours && !recorded->empty()) ||
       (ourMembers && !recorded && !ours->empty())) {
-    std::set<std::string> names;
-    for (const json* side : {recorded, ours}) {
-      if (!side) continue;
-      for (const auto& [name, value] : side->items()) names.insert(name);
-    }
     const auto member = [](const json* object, const std::string& name) -> const json* {
       if (!object) return nullptr;
       const auto it = object->find(name);
       return it == object->end() ? nullptr : &*it;
     };
+    std::vector<std::string> names, theirOrder, ourOrder;
+    if (theirMembers) {
+      for (const auto& [name, value] : recorded->items()) {
+        names.push_back(name);
+        if (member(ours, name)) theirOrder.push_back(name);
+      }
+    }
+    if (ourMembers) {
+      for (const auto& [name, value] : ours->items()) (member(recorded, name) ? ourOrder : names).push_back(name);
+    }
+    if (theirOrder != ourOrder) fail(path, recorded, ours, "the members are in another order");
     for (const auto& name : names)
       walk(member(recorded, name), member(ours, name), path.empty() ? name : path + "." + name);
     return;
@@ -165,8 +174,9 @@ void Comparison::finish() {
     const int expected = a.uses.in(ledger_.transcript.name);
     if (a.side != side_) continue;
     const int found = used_.count(&a) ? used_[&a] : 0;
-    EXPECT_EQ(found, expected) << ledger_.transcript.name << ", " << nameOf(side_) << ": the allowance " << rowText(a)
-                               << " is to be used so often; correct the table when that is right";
+    if (found != expected)
+      ADD_FAILURE() << ledger_.transcript.name << ", " << nameOf(side_) << ": used " << found
+                    << " times, where the table says " << expected << ": " << rowText(a);
     if (found > 0) ++rows, account().rows.insert(&a);
     uses += found;
   }

@@ -72,7 +72,15 @@ class ControlPlaneReplay {
     const Heard heard = std::move(line.heard.front());
     line.heard.pop_front();
     comparison_.compare(entry, &heard);
+    if (kindOf(entry.message) == "auth_complete") expectStatus(control::AgentStatus::Connected);
     if (kindOf(heard.message) == "STEP1") step1_ = handshakeIn(heard.message).value();
+  }
+  // Of the agent, once it is known.
+  void expectStatus(control::AgentStatus status) {
+    const auto view = plane_->agent(transcript_.agent.didV1());
+    if (!view) return;
+    EXPECT_EQ(view->status, status);
+    EXPECT_EQ(plane_->counters().connectedAgents, status == control::AgentStatus::Connected ? 1U : 0U);
   }
   void expectNothing() {
     for (auto& [number, line] : lines_) {
@@ -94,8 +102,9 @@ class ControlPlaneReplay {
       case Kind::ClosedByAgent:
         if (entry.message.is_null()) return;
         lines_.at(entry.connection)->close(net::close_code::kNormal, "");
-        if (comparison_.departs(entry, "registration")) world_.run(), reject("the client has gone");
-        return;
+        world_.run();
+        if (comparison_.departs(entry, "registration")) reject("the client has gone");
+        return expectStatus(control::AgentStatus::Offline);
       case Kind::ToAgent:
       case Kind::ClosedByServer:
         return;
@@ -118,6 +127,7 @@ class ControlPlaneReplay {
       message["payload"]["data"] = base64Encode(identity::encodeHandshake(complete));
     }
     if (comparison_.departs(entry, "payload.capabilities")) message["payload"]["capabilities"].push_back("file_access");
+    if (recorded) requested_ = message["payload"].value("capabilities", json::array());
     return message;
   }
 
@@ -143,7 +153,10 @@ class ControlPlaneReplay {
     plane_->registrations("pending", {}, [&](auto rows) { waiting = std::move(rows); });
     world_.run();
     EXPECT_EQ(waiting->value().items.size(), 1U);
-    return waiting->value().items.at(0).id;
+    const auto& registration = waiting->value().items.at(0);
+    EXPECT_EQ(registration.did, transcript_.agent.didV1());
+    EXPECT_EQ(json::parse(registration.requestedCapabilities), requested_);
+    return registration.id;
   }
   void approve(const json& payload) {
     control::Approval approval;
@@ -204,6 +217,10 @@ class ControlPlaneReplay {
       chatSaid_ += payload.value("chunk", "") + (payload.value("done", false) ? "(done)" : "");
       EXPECT_EQ(chatHeard_, chatSaid_);
     }
+    if (type == "heartbeat" && plane_->agent(transcript_.agent.didV1())) {
+      const auto seen = plane_->agent(transcript_.agent.didV1())->lastHeartbeat;
+      EXPECT_TRUE(seen && seen->name == payload["name"] && seen->rssBytes == payload["memory"]["rss"]);
+    }
     if (type != "result" || !asked_.count(payload["intentId"])) return;
     const auto answer = asked_.extract(payload["intentId"]).mapped()->answer;
     ASSERT_TRUE(answer && *answer);
@@ -225,15 +242,22 @@ class ControlPlaneReplay {
   std::map<int, std::unique_ptr<Line>> lines_;
   milliseconds behind_{0};  // of the recorded clock, to ours
   const Entry* last_ = nullptr;
-  identity::HandshakeMessage step1_;                       // our last one
-  std::map<std::string, std::shared_ptr<Asked>> asked_;    // intents without an answer, by their recorded id
+  identity::HandshakeMessage step1_;                     // our last one
+  json requested_;                                       // capabilities that the agent named last
+  std::map<std::string, std::shared_ptr<Asked>> asked_;  // intents without an answer, by their recorded id
   std::optional<ControlPlane::StartedChat> chat_;
   std::string chatHeard_, chatSaid_;
 };
 
-TEST(ReplayControlPlane, LifeOfOneAgent) { ControlPlaneReplay("full").play(); }
-TEST(ReplayControlPlane, RejectedAgent) { ControlPlaneReplay("rejected").play(); }
-TEST(ReplayControlPlane, ClientsThatBreakTheProtocol) { ControlPlaneReplay("client_errors").play(); }
+TEST(ReplayControlPlane, LifeOfOneAgent) {
+  ControlPlaneReplay("full").play();
+}
+TEST(ReplayControlPlane, RejectedAgent) {
+  ControlPlaneReplay("rejected").play();
+}
+TEST(ReplayControlPlane, ClientsThatBreakTheProtocol) {
+  ControlPlaneReplay("client_errors").play();
+}
 
 }  // namespace
 }  // namespace vaultysclaw::replay

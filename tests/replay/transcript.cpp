@@ -73,7 +73,9 @@ Transcript loadTranscript(const std::string& name) {
   const auto identityOf = [&](const char* side) {
     return valueOr(VaultysId::fromSecretBase64(recording[side]["secret_base64"].get<std::string>()), path);
   };
-  Transcript transcript{name, identityOf("server"), identityOf("agent"),
+  Transcript transcript{name,
+                        identityOf("server"),
+                        identityOf("agent"),
                         fromUnixMillis(recording["started_at_ms"].get<std::int64_t>()),
                         {}};
   std::set<int> ended;  // connections that one side has closed: the other side's end is an echo

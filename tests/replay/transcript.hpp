@@ -12,7 +12,7 @@
 
 namespace vaultysclaw::replay {
 
-using nlohmann::json;
+using json = nlohmann::ordered_json;  // signed bytes have an order
 
 struct Entry {
   enum class Kind : std::uint8_t { Connected, Step, ToServer, ToAgent, ClosedByServer, ClosedByAgent };
@@ -27,8 +27,8 @@ struct Entry {
 };
 
 struct Transcript {
-  std::string name;                  // "full", "rejected", "client_errors"
-  identity::VaultysId server, agent; // the recorded identities, with their secrets
+  std::string name;                   // "full", "rejected", "client_errors"
+  identity::VaultysId server, agent;  // the recorded identities, with their secrets
   WallTime startedAt;
   std::vector<Entry> entries;
 
