@@ -89,8 +89,7 @@ void Comparison::compare(const Entry& recorded, const Heard* ours) {
   ledger_.sent[recorded.seq] = ourMessage;
   if (const auto* row = find(What::Instead, kind_, "", recorded.seq)) {
     ++values_;
-    if (allowed(*row, {"", &theirMessage, &ourMessage, ours->message, ours->at}, "")) return;
-    return fail("", &theirMessage, &ourMessage, "");
+    return judge(*row, {"", &theirMessage, &ourMessage, ours->message, ours->at});
   }
   if (const std::string kind = kindOf(ours->message); kind != kind_)
     return fail("", &theirMessage, &ourMessage, "ours is of the kind " + kind + ", the recorded one " + kind_);
@@ -105,15 +104,14 @@ void Comparison::more(const Entry& recorded, const Heard& ours) {
   const json ourMessage = opened(ours.message);
   const auto* row = find(What::More, kind_, "", recorded.seq);
   if (!row) return fail("", nullptr, &ourMessage, "the recorded side sent nothing");
-  if (!allowed(*row, {"", nullptr, &ourMessage, ours.message, ours.at}, "")) fail("", nullptr, &ourMessage, "");
+  judge(*row, {"", nullptr, &ourMessage, ours.message, ours.at});
 }
 
-bool Comparison::allowed(const Allowance& allowance, const Difference& difference, const std::string& where) {
+void Comparison::judge(const Allowance& allowance, const Difference& difference) {
   ++used_[&allowance];
   const std::string wrong = allowance.check(difference, ledger_);
-  if (wrong.empty()) return true;
-  fail(where, difference.recorded, difference.ours, wrong + " (allowed: " + allowance.reason + ")");
-  return false;
+  if (!wrong.empty())
+    fail(difference.path, difference.recorded, difference.ours, wrong + " (allowed: " + allowance.reason + ")");
 }
 
 void Comparison::walk(const json* recorded, const json* ours, const std::string& path) {
@@ -121,8 +119,7 @@ void Comparison::walk(const json* recorded, const json* ours, const std::string&
   if (!equal) {
     if (const auto* row = find(What::Differs, kind_, path, entry_->seq)) {
       ++values_;
-      allowed(*row, {path, recorded, ours, heard_->message, heard_->at}, path);
-      return;
+      return judge(*row, {path, recorded, ours, heard_->message, heard_->at});
     }
   }
   const bool theirMembers = recorded && recorded->is_object(), ourMembers = ours && ours->is_object();
@@ -173,6 +170,8 @@ void Comparison::finish() {
   for (const auto& a : allowances()) {
     const int expected = a.uses.in(ledger_.transcript.name);
     if (a.side != side_) continue;
+    if (a.uses.full + a.uses.rejected + a.uses.clientErrors == 0)
+      ADD_FAILURE() << "an allowance for nothing: " << rowText(a);
     const int found = used_.count(&a) ? used_[&a] : 0;
     if (found != expected)
       ADD_FAILURE() << ledger_.transcript.name << ", " << nameOf(side_) << ": used " << found

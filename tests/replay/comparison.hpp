@@ -38,7 +38,7 @@ class Comparison {
 
  private:
   const Allowance* find(Allowance::What what, const std::string& kind, const std::string& path, int seq) const;
-  bool allowed(const Allowance& allowance, const Difference& difference, const std::string& where);
+  void judge(const Allowance& allowance, const Difference& difference);
   void walk(const json* recorded, const json* ours, const std::string& path);
   void fail(const std::string& path, const json* recorded, const json* ours, const std::string& why);
 
