@@ -106,12 +106,8 @@ std::vector<Allowance> ofControlPlane() {
       // The end of a connection.
       differs("close", "code", kAll, is("1008"), {0, 1, 7},
               "the original closes without a code; ours says that a rule was the reason"),
-      differs("close", "reason", {10}, says("registration rejected"), {0, 1, 0}, "ours says why"),
-      differs("close", "reason", kAll, says("authentication failed"), {0, 0, 7}, "ours says why"),
-      differs("close", "reason", {146}, says("the control plane is shutting down"), {1, 0, 0}, "ours says why"),
       differs("close", "code", {189}, is("1000"), {1, 0, 0}, "the original closes without a code"),
-      differs("close", "reason", {189}, says("replaced by another connection of this agent"), {1, 0, 0},
-              "ours says why"),
+      differs("close", "reason", kAll, anyText(), {2, 1, 7}, "words for people"),
   };
 }
 
@@ -194,10 +190,9 @@ std::vector<Allowance> ofAgent() {
 
       // The end of a connection.
       differs("close", "code", {160, 195}, is("1000"), {2, 0, 0}, "the original closes without a code"),
-      differs("close", "reason", {160, 195}, says("agent stops"), {2, 0, 0}, "ours says why"),
       differs("close", "by", {10}, says("agent"), {0, 1, 0}, "ours leaves when it hears that it is rejected"),
       differs("close", "code", {10}, is("1000"), {0, 1, 0}, "it left by itself"),
-      differs("close", "reason", {10}, says("agent stops"), {0, 1, 0}, "it left by itself"),
+      differs("close", "reason", kAll, anyText(), {2, 1, 9}, "words for people"),
 
       // Clients that break the protocol: ours does not, and hears what the server answered them.
       instead("INIT", {3}, whole("register", R"({"name":"x","version":"0.0.1"})"), {0, 0, 1},
@@ -226,8 +221,6 @@ std::vector<Allowance> ofAgent() {
               "the recorded client names no capabilities"),
       differs("close", "code", {5, 12, 21, 27, 38, 58, 118, 136, 147}, is("1000"), {0, 0, 9},
               "the recorded client closes without a code"),
-      differs("close", "reason", {5, 12, 21, 27, 38, 58, 118, 136, 147}, says("agent stops"), {0, 0, 9},
-              "ours says why"),
       differs("close", "by", kAll, says("agent"), {0, 0, 7},
               "ours leaves when it hears auth_failed, and comes again later"),
       differs("close", "code", kAll, is("1006"), {0, 0, 7}, "it left by itself"),

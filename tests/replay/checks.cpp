@@ -45,6 +45,12 @@ Check says(const std::string& text) {
   return is(json(text).dump());
 }
 
+Check anyText() {
+  return [](const Difference& d, Ledger&) {
+    return want(isText(d.ours) && !d.ours->get<std::string>().empty(), "a text");
+  };
+}
+
 Check inAnyOrder() {
   return [](const Difference& d, Ledger&) {
     const auto sorted = [](const json& value) { return nlohmann::json::parse(value.dump()); };

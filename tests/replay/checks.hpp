@@ -7,6 +7,7 @@ namespace vaultysclaw::replay {
 
 Check is(const std::string& jsonText);  // exactly this
 Check says(const std::string& text);    // exactly this text
+Check anyText();                        // some text
 Check inAnyOrder();                     // the recorded value, but for the order of members
 Check missing();                        // ours has no such member
 Check fresh();                          // an id that ours has not used before
