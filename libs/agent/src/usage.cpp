@@ -61,7 +61,8 @@ Status UsageBook::admit(const policy::Request& request, const policy::Grant& gra
     const WallTime now = clock_.now();
     policy::Usage usage{budgetToday.total(), usage_.requestsThisHour, usage_.hourWindowStart};
     VC_TRY(policy::authorise(request, grant, usage, delegations, now));
-    usage = policy::countRequest(usage, now);
+    // As in the original, what runs without a limit does not count: a limit begins with a window of its own.
+    if (grant.limits.maxRequestsPerHour) usage = policy::countRequest(usage, now);
     usage_.requestsThisHour = usage.requestsThisHour;
     usage_.hourWindowStart = usage.hourWindowStart;
   }

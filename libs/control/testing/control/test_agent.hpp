@@ -66,9 +66,6 @@ class InitiatorV0 {
     }
     return msgpack::encode(complete);
   }
-  static Bytes signStep1(const identity::VaultysId& self, const msgpack::Value& step1) {
-    return self.toVersion(identity::IdVersion::V0).signV0(unsignedBytes(step1));
-  }
   const msgpack::Value& peerMetadata() const { return peerMetadata_; }
   identity::VaultysId peer() const { return peer_->toVersion(identity::IdVersion::V1); }
 
