@@ -1,8 +1,9 @@
 // The agent's heart: connection, handshake, grants, calls. Internal.
 //
 // Everything is confined to the I/O loop unless it says otherwise. Handlers run on lanes and post their outcomes back;
-// blocking disk work runs on the state worker and posts its results back. core.cpp: connection and messages;
-// stopping.cpp; handshake.cpp; calls.cpp; intents.cpp; chats.cpp; tasks.cpp; hooks.cpp; approvals.cpp; heartbeat.cpp.
+// blocking disk work runs on the state worker and posts its results back. core.cpp: messages; link.cpp: the connection
+// and its channel; stopping.cpp; handshake.cpp; calls.cpp; intents.cpp; chats.cpp; tasks.cpp; hooks.cpp; approvals.cpp;
+// heartbeat.cpp.
 #pragma once
 
 #include <deque>
@@ -15,36 +16,28 @@
 #include <vector>
 
 #include "agent/ports.hpp"
+#include "agent/trust.hpp"
 #include "base/guarded.hpp"
 #include "call.hpp"
 #include "identity/challenger.hpp"
+#include "identity/features.hpp"
+#include "identity/seal.hpp"
 #include "identity/tokens.hpp"
 #include "identity/vaultys_id.hpp"
 #include "journal.hpp"
 #include "net/backoff.hpp"
 #include "net/connection.hpp"
+#include "outbox.hpp"
 #include "policy/gate.hpp"
 #include "protocol/codec.hpp"
+#include "results.hpp"
+#include "state_queue.hpp"
 #include "usage.hpp"
 #include "vaultysclaw/base_agent_runtime.hpp"
 
 namespace vaultysclaw::detail {
 
 struct ApprovalWait;
-
-// The answer to an intent, as it is sent and as it is stored.
-struct ReadyResult {
-  std::string text;  // the encoded message
-  std::string intentId;
-  bool success = false;
-  std::optional<std::string> error;
-};
-
-// What the state knows of an intent that has just come. Neither: it is new, and accepted now unless it was refused.
-struct IntentLookup {
-  std::optional<store::SeenIntent> seen;
-  std::optional<ReadyResult> result;  // of a finished one
-};
 
 // What start() has loaded.
 struct CoreSetup {
@@ -53,8 +46,8 @@ struct CoreSetup {
   identity::VaultysId self;  // version 1 form
   std::unique_ptr<store::AgentState> state;
   store::StoredUsage usage;
-  std::optional<identity::VaultysId> pinned;  // the control plane's id
-  std::vector<store::SeenIntent> interrupted;
+  identity::Features features;  // what this agent lists
+  std::optional<Pin> pin;
   std::vector<store::StoredDelegation> delegations;
 };
 
@@ -111,6 +104,7 @@ class AgentCore : public std::enable_shared_from_this<AgentCore> {
     std::string transport;
     std::optional<Timestamp> lastHeartbeat;
     std::pair<std::string, std::string> activeLlm;
+    std::optional<std::string> paused;      // why nothing may run
     std::optional<TokenUsage> budgetToday;  // what getDailyTokenUsageForBudget said last, if it differs from ours
   };
   struct Running {
@@ -128,22 +122,36 @@ class AgentCore : public std::enable_shared_from_this<AgentCore> {
     Timer expiry;
   };
 
-  // core.cpp
+  // link.cpp
   void dial();
   void onDialed(Result<std::unique_ptr<net::Connection>> connection);
   void onFrame(net::FrameKind kind, std::string_view data);
-  void dispatch(protocol::Message& message);
+  void onUnsealed(net::FrameKind kind, std::string_view data);
+  void onText(std::string_view text);
+  void onPeerEnd();
+  void onClosed(const net::CloseReason& reason);
+  // In order: the channel is ended and what is queued goes out first. `why` is what the log says.
+  void leave(std::string why);
   void dropConnection(std::string why);
   void scheduleDial(const std::string& why);
+  void armHandshakeTimer(Duration limit, std::string why);
+  bool send(protocol::Payload payload);
+  bool sendText(std::string text);
+  bool sendUnsealed(std::string text);
+  bool maySend(std::size_t bytes);
+  bool sendFrame(net::FrameKind kind, std::string data);
+
+  // stopping.cpp
   void halt(std::string reason);
   void continueStop();
   void stopped();
-  void armHandshakeTimer(Duration limit, std::string why);
+
+  // core.cpp
+  void dispatch(protocol::Message& message);
+  // Any thread.
   std::string compose(protocol::Payload payload);
   // As compose, for what user code made: an error when it would be no valid message.
   Result<std::string> composeChecked(protocol::Payload payload);
-  bool send(protocol::Payload payload);
-  bool sendText(std::string text);
   std::string newId() { return newUuid(ports_.clock(), ports_.entropy()); }
   void log(LogSeverity level, std::string message, Json data = nullptr) {
     journal_->log(level, std::move(message), std::move(data));
@@ -167,24 +175,45 @@ class AgentCore : public std::enable_shared_from_this<AgentCore> {
   void onRejected(const protocol::RegistrationRejected& rejected);
   void onUpdateCapabilities(const protocol::UpdateCapabilities& update);
   Status acceptPeer(const identity::VaultysId& peer);
+  // Judges what the control plane has signed, before we prove ourselves to it: the first handshake of a connection, and
+  // a later one.
+  Status beginChannel(const identity::Initiator& handshake);
+  Status checkReissue(const identity::Initiator& handshake) const;
+  // What is to be remembered of the control plane, once it has proved who it is.
+  void pinControlPlane();
+  void rememberFeatures();
+  std::string trustCommand(const std::string& argument) const;
   void noteServerTime(const protocol::Message& message);
   std::string clockHint() const;
   void publishGrant();
 
-  // intents.cpp
-  void onIntent(const protocol::Message& message, protocol::Intent& intent);
+  // intents.cpp. `accept` and what it calls run on the state worker.
+  struct Acceptance;
+  void onIntent(protocol::Message& message, protocol::Intent& intent);
+  Status roomForIntent() const;
+  Status accept(Acceptance& job, store::AgentState& state);
   // Whether it is the control plane's and meant for this agent.
-  Result<identity::IntentToken> checkIntent(const protocol::Message& message, const protocol::Intent& intent);
+  Result<identity::IntentToken> checkIntent(const Acceptance& job) const;
   // Whether it may be accepted, if it is new.
-  Status admitIntent(const identity::IntentToken& token, const protocol::Intent& intent) const;
-  void onLookup(std::shared_ptr<Call> call, protocol::RawJson params, const std::string& fingerprint,
-                const Status& admitted, Result<IntentLookup> found);
+  Status judgeToken(const identity::IntentToken& token, const protocol::Intent& intent,
+                    const identity::Sha256& paramsHash);
+  void onAccepted(Acceptance& job, const Status& stored);
+  void answerKnown(store::SeenIntent& seen, const std::string& fingerprint);
   void refuseIntent(const std::string& intentId, const Error& error);
   void runIntent(const std::shared_ptr<Call>& call, const protocol::RawJson& params);
+
+  // results.cpp
   void finishIntent(const std::shared_ptr<Call>& call, const Outcome& outcome);
-  void recordIntent(protocol::IntentResult result);
-  void sendResult(ReadyResult result);
-  void sendInterrupted();
+  bool sendResult(const ReadyResult& result);
+  // Sends a stored one, and keeps account of it.
+  void deliver(const ReadyResult& result);
+  void loadOutbox();
+  void resendResults();
+  void onResultAck(const protocol::ResultAck& ack);
+  void settle(const std::string& intentId, store::SeenIntent::State state);
+  void flushSettled();
+
+  // calls.cpp
   std::shared_ptr<Call> newCall(CallKind kind, std::string id, std::string action,
                                 std::optional<std::int64_t> timeoutMs);
   bool launch(std::shared_ptr<Call> call, std::shared_ptr<ChatStream> stream, Task job);
@@ -196,7 +225,10 @@ class AgentCore : public std::enable_shared_from_this<AgentCore> {
   void endCall(const std::shared_ptr<Call>& call, const Outcome& outcome);
   Outcome runHandler(const std::shared_ptr<Call>& call, std::optional<std::string_view> action,
                      const std::function<std::string(CallContext&)>& handler);
-  Status admit(const Call& call, std::optional<std::string_view> action);
+  Status admit(Call& call, std::optional<std::string_view> action);
+  void releaseRequest(Call& call);
+  void setPaused(std::optional<std::string> reason);
+  static Error pausedError(const std::string& reason);
 
   // chats.cpp
   void onChat(protocol::ChatRequest& request);
@@ -215,6 +247,7 @@ class AgentCore : public std::enable_shared_from_this<AgentCore> {
   // hooks.cpp
   void onDelegations(const protocol::DelegationUpdate& update);
   void loadDelegations();
+  void judgeDelegations();
   void onPeerCatalog(const protocol::AgentPeerCatalog& catalog);
   void onLlmConfig(const protocol::LlmConfigUpdate& update);
   void onSkills(const protocol::SkillsConfig& skills);
@@ -241,6 +274,7 @@ class AgentCore : public std::enable_shared_from_this<AgentCore> {
   std::shared_ptr<Journal> journal_;
   UsageBook usage_;
   std::unique_ptr<Lanes> lanes_;
+  std::shared_ptr<StateQueue> stateQueue_;
   const SteadyTime startedAt_;
   std::atomic<bool> linkUp_{false};  // Authenticated, and not stopping
   std::atomic<std::size_t> waitingCalls_{0};
@@ -262,24 +296,47 @@ class AgentCore : public std::enable_shared_from_this<AgentCore> {
   int badMessages_ = 0, earlyHandshakes_ = 0;
   std::optional<std::string> expectedClose_;  // why we are about to lose this connection, when we know better
 
+  // The channel of this connection (docs/protocol.md 7.3).
+  std::optional<identity::SealKeys> sealKeys_;  // of the first handshake, until COMPLETE
+  std::optional<identity::SealedChannel> seal_;
+  bool sealOpened_ = false;  // a record of the control plane's has opened
+  bool peerEnded_ = false;   // it has ended its direction in order
+  bool sendFailed_ = false;  // a message was lost: nothing may follow it
+  Timer sealTimer_;
+
+  // What the first complete handshake of this connection has settled.
+  struct Agreed {
+    identity::VaultysId peer;
+    identity::Features listed;
+  };
+  std::optional<Agreed> agreed_;
+  identity::Features inUse_;
   std::unique_ptr<identity::Initiator> initiator_;
   std::optional<Error> foreignPeer_;  // who signed our handshake and is not the control plane we belong to
   std::string sessionId_;
-  std::optional<policy::Grant> certificate_;  // of the last complete handshake
-  std::optional<policy::Grant> candidate_;    // of a handshake whose auth_complete is due
-  std::optional<identity::VaultysId> candidatePeer_;
-  std::string candidateText_, certificateText_;      // base64 of COMPLETE
-  std::optional<identity::VaultysId> controlPlane_;  // whose signatures count: pinned
-  std::vector<std::string> announced_;               // capabilities that the next handshake names
+  std::optional<policy::Grant> certificate_;     // of the last complete handshake
+  std::optional<policy::Grant> candidate_;       // of a handshake whose auth_complete is due
+  std::string candidateText_, certificateText_;  // base64 of COMPLETE
+  // Whose signatures count: pinned. Set once, so that work posted afterwards may read it on any thread.
+  std::optional<identity::VaultysId> controlPlane_;
+  std::string trustedDid_;              // the only one to pin, if the state names it
+  identity::Features listed_;           // what the pinned one listed last
+  bool strictDelegations_ = false;      // those in force were checked by the rules of intent-v2
+  std::vector<std::string> announced_;  // capabilities that the next handshake names
   std::optional<milliseconds> serverClock_;
 
   std::map<std::uint64_t, Running> calls_;
-  std::uint64_t nextCall_ = 1;
-  std::set<std::string> accepting_;  // intents on their way into the state
+  // Results are sent by rising number; those of an earlier process have lower ones.
+  std::uint64_t nextCall_ = std::uint64_t{1} << 32;
+  std::map<std::string, std::shared_ptr<Call>> accepting_;  // intents on their way into the state
   std::size_t stateOps_ = 0;
-  SteadyTime nextTidy_{};           // when old intents are forgotten again
-  std::deque<ReadyResult> unsent_;  // results that had no connection
-  std::deque<HeldChat> heldChats_;  // chunks that wait for the connection to drain
+  SteadyTime nextTidy_{};  // when old intents are forgotten again
+  Outbox outbox_;
+  bool outboxLoaded_ = false, resending_ = false;
+  std::vector<store::SettledResult> settled_;  // that the state does not know of yet
+  Timer settleTimer_;
+  std::optional<std::string> paused_;  // by the control plane, and why
+  std::deque<HeldChat> heldChats_;     // chunks that wait for the connection to drain
   std::size_t heldChatBytes_ = 0;
   std::map<std::string, Approval> approvals_;  // by request id, which sorts by time
   std::string openHeartbeat_;                  // sync id of the last heartbeat, until its pong
@@ -305,7 +362,7 @@ void AgentCore::onState(std::function<R(store::AgentState&)> work, std::function
       self->continueStop();
     });
   };
-  const bool queued = ports_.stateWorkers().submit(
+  const bool queued = stateQueue_->submit(
       [self = shared_from_this(), work = std::move(work), finish] { finish(work(*self->setup_.state)); });
   if (!queued) finish(R(Error{Errc::Busy, "the state file cannot keep up: too many writes wait for the disk"}));
 }

@@ -57,12 +57,10 @@ void AgentCore::continueStop() {
           self->dropConnection({});
         });
   }
+  flushSettled();
   if (stateOps_ > 0 || !heldChats_.empty()) return;
   if (phase_ == Phase::Idle || phase_ == Phase::Dialing || !connection_) return stopped();
-  if (!expectedClose_) {
-    expectedClose_ = "the agent stops";
-    connection_->close(net::close_code::kNormal, "agent stops");
-  }
+  leave("the agent stops");
 }
 
 void AgentCore::stopped() {
@@ -71,9 +69,13 @@ void AgentCore::stopped() {
   connection_.reset();
   ++connectionNumber_;
   handshakeTimer_.reset();
+  sealTimer_.reset();
   heartbeatTimer_.reset();
   drainTimer_.reset();
+  settleTimer_.reset();
   initiator_.reset();
+  sealKeys_.reset();
+  seal_.reset();
   phase_ = Phase::Idle;
   journal_->setStatus(AgentStatus::Stopped, stopReason_);
   {
@@ -105,6 +107,8 @@ void AgentCore::finishStop() {
   lanes_->close();
   // The identity may be used again at once, by another agent object; a task that still holds this core must not hold
   // the file as well.
+  if (Status saved = usage_.save(); !saved)
+    log(LogSeverity::Error, "The usage counters cannot be stored: " + saved.error().message);
   usage_.close();
   setup_.state.reset();
 }

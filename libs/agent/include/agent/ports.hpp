@@ -7,6 +7,7 @@
 #include <memory>
 
 #include "base/ports.hpp"
+#include "identity/features.hpp"
 #include "net/connection.hpp"
 #include "store/agent_state.hpp"
 
@@ -37,8 +38,17 @@ class EventQueue {
   virtual void close() = 0;
 };
 
+// Real threads and sockets; `stateThreads`: of stateWorkers().
+class RuntimePorts;
+std::unique_ptr<RuntimePorts> makeSystemPorts(std::size_t stateThreads);
 std::unique_ptr<Lanes> makeThreadLanes(std::size_t threads);
 std::unique_ptr<EventQueue> makeThreadEvents();
+
+// Results that may wait for the control plane (docs/protocol.md 7.5); with more, new intents are refused.
+struct OutboxLimits {
+  std::size_t results = 10'000;
+  std::size_t bytes = std::size_t{256} << 20;
+};
 
 // Outlives the agents. The references are valid for its life.
 class RuntimePorts {
@@ -49,11 +59,14 @@ class RuntimePorts {
   virtual Entropy& entropy() = 0;
   virtual FileStore& files() = 0;
   virtual net::Dialer& dialer() = 0;
-  // One thread, so that what an agent writes is written in order.
+  // For state files. Each agent keeps its own order, and waits for no other agent's disk.
   virtual Workers& stateWorkers() = 0;
   virtual std::unique_ptr<Lanes> makeLanes(std::size_t threads) = 0;
   virtual std::unique_ptr<EventQueue> makeEvents() = 0;
   virtual Result<std::unique_ptr<store::AgentState>> openState(const std::filesystem::path& path) = 0;
+  // What agents list in their handshakes, and what they keep. A test may have less.
+  virtual identity::Features features() { return identity::Features::ours(); }
+  virtual OutboxLimits outboxLimits() { return {}; }
   // Called instead of sleeping while a function of the public API waits; false: nothing to pump, so sleep. A test whose
   // loop runs on its own thread lets time pass here.
   virtual bool pump() { return false; }
