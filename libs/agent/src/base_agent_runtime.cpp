@@ -4,11 +4,11 @@
 #include <ostream>
 #include <stdexcept>
 
+#include "agent/trust.hpp"
 #include "config.hpp"
 #include "convert.hpp"
 #include "core.hpp"
 #include "identity/identity_file.hpp"
-#include "names.hpp"
 #include "vaultysclaw/peer_manager.hpp"
 #include "vaultysclaw/runtime.hpp"
 
@@ -66,26 +66,24 @@ detail::CoreSetup load(const AgentRuntimeConfig& config, detail::RuntimePorts& p
   auto usage = orThrow(state->usage());
   auto interrupted = orThrow(state->interruptRunning());
   auto delegations = orThrow(state->delegations());
-  std::optional<identity::VaultysId> pinned;
-  if (const auto stored = orThrow(state->get(detail::kControlPlaneKey))) {
-    auto bytes = base64Decode(*stored);
-    auto id = bytes ? identity::VaultysId::fromId(*bytes) : Result<identity::VaultysId>(bytes.error());
-    if (!id)
-      throw AgentError("malformed", "the state file " + detail::statePath(config) +
-                                        " holds no readable control-plane identity: restore it from a backup");
-    pinned = id->toVersion(identity::IdVersion::V1);
-    if (!config.controlPlaneDid.empty() && config.controlPlaneDid != pinned->did().value)
-      throw AgentError("conflict", "this agent belongs to the control plane " + pinned->did().value +
-                                       ", but controlPlaneDid names " + config.controlPlaneDid +
-                                       ": correct it, or remove " + detail::statePath(config) +
-                                       " to register with another control plane");
-  }
+  auto pin = detail::readPin(*state);
+  if (!pin)
+    throw AgentError("malformed", "the state file " + detail::statePath(config) +
+                                      " holds no readable control-plane identity: restore it from a backup");
+  if (*pin && !config.controlPlaneDid.empty() && config.controlPlaneDid != (*pin)->did)
+    throw AgentError("conflict", "this agent belongs to the control plane " + (*pin)->did +
+                                     ", but controlPlaneDid names " + config.controlPlaneDid +
+                                     ": correct it, or run 'vaultysclaw id trust " + config.vaultysIdPath +
+                                     (config.statePath.empty() ? "" : " --state " + config.statePath) + " " +
+                                     config.controlPlaneDid + "' to belong to that one");
+  if (Status safe = detail::checkProtection(config, wsUrl, pin->has_value()); !safe) raise(safe.error());
   return {config,
           std::move(wsUrl),
           identity.toVersion(identity::IdVersion::V1),
           std::move(state),
           usage,
-          std::move(pinned),
+          ports.features(),
+          std::move(pin).value(),
           std::move(interrupted),
           std::move(delegations)};
 }

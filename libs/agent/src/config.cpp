@@ -120,15 +120,18 @@ Status checkConfig(const AgentRuntimeConfig& config) {
     return Error{Errc::InvalidArgument,
                  "controlPlaneUrl is empty: give the URL of the control plane, for example http://localhost:3000"};
   VC_TRY(parseUrl("controlPlaneUrl", config.controlPlaneUrl, "http", "https"));
-  VC_TRY_ASSIGN(const std::string wsUrl, deriveWebSocketUrl(config));
-  VC_TRY_ASSIGN(const Url url, parseUrl("controlPlaneWsUrl", wsUrl, "ws", "wss"));
-  if (url.scheme == "ws" && !isLoopbackHost(url.host) && !config.allowPlaintext)
-    return Error{Errc::InvalidArgument,
-                 "'" + wsUrl +
-                     "' is not encrypted and leads to another machine: everyone on the path could "
-                     "read and change everything. Use wss://, or set allowPlaintext for a network "
-                     "you trust"};
   return {};
+}
+
+Status checkProtection(const AgentRuntimeConfig& config, const std::string& wsUrl, bool pinned) {
+  VC_TRY_ASSIGN(const Url url, parseUrl("controlPlaneWsUrl", wsUrl, "ws", "wss"));
+  if (url.scheme != "ws" || isLoopbackHost(url.host) || config.allowPlaintext) return {};
+  if (pinned || !config.controlPlaneDid.empty()) return {};
+  return Error{Errc::InvalidArgument,
+               "'" + wsUrl +
+                   "' is not encrypted and leads to another machine, and this agent does not know its control plane "
+                   "yet: whoever answers could be anybody. Set controlPlaneDid to the DID that the control plane shows "
+                   "when it starts, use wss://, or set allowPlaintext for a network you trust"};
 }
 
 std::string statePath(const AgentRuntimeConfig& config) {

@@ -1,8 +1,9 @@
 // The agent's heart: connection, handshake, grants, calls. Internal.
 //
 // Everything is confined to the I/O loop unless it says otherwise. Handlers run on lanes and post their outcomes back;
-// blocking disk work runs on the state worker and posts its results back. core.cpp: connection and messages;
-// stopping.cpp; handshake.cpp; calls.cpp; intents.cpp; chats.cpp; tasks.cpp; hooks.cpp; approvals.cpp; heartbeat.cpp.
+// blocking disk work runs on the state worker and posts its results back. core.cpp: messages; link.cpp: the connection
+// and its channel; stopping.cpp; handshake.cpp; calls.cpp; intents.cpp; chats.cpp; tasks.cpp; hooks.cpp; approvals.cpp;
+// heartbeat.cpp.
 #pragma once
 
 #include <deque>
@@ -15,9 +16,12 @@
 #include <vector>
 
 #include "agent/ports.hpp"
+#include "agent/trust.hpp"
 #include "base/guarded.hpp"
 #include "call.hpp"
 #include "identity/challenger.hpp"
+#include "identity/features.hpp"
+#include "identity/seal.hpp"
 #include "identity/tokens.hpp"
 #include "identity/vaultys_id.hpp"
 #include "journal.hpp"
@@ -53,7 +57,8 @@ struct CoreSetup {
   identity::VaultysId self;  // version 1 form
   std::unique_ptr<store::AgentState> state;
   store::StoredUsage usage;
-  std::optional<identity::VaultysId> pinned;  // the control plane's id
+  identity::Features features;  // what this agent lists
+  std::optional<Pin> pin;
   std::vector<store::SeenIntent> interrupted;
   std::vector<store::StoredDelegation> delegations;
 };
@@ -128,22 +133,36 @@ class AgentCore : public std::enable_shared_from_this<AgentCore> {
     Timer expiry;
   };
 
-  // core.cpp
+  // link.cpp
   void dial();
   void onDialed(Result<std::unique_ptr<net::Connection>> connection);
   void onFrame(net::FrameKind kind, std::string_view data);
-  void dispatch(protocol::Message& message);
+  void onUnsealed(net::FrameKind kind, std::string_view data);
+  void onText(std::string_view text);
+  void onPeerEnd();
+  void onClosed(const net::CloseReason& reason);
+  // In order: the channel is ended and what is queued goes out first. `why` is what the log says.
+  void leave(std::string why);
   void dropConnection(std::string why);
   void scheduleDial(const std::string& why);
+  void armHandshakeTimer(Duration limit, std::string why);
+  bool send(protocol::Payload payload);
+  bool sendText(std::string text);
+  bool sendUnsealed(std::string text);
+  bool maySend(std::size_t bytes);
+  bool sendFrame(net::FrameKind kind, std::string data);
+
+  // stopping.cpp
   void halt(std::string reason);
   void continueStop();
   void stopped();
-  void armHandshakeTimer(Duration limit, std::string why);
+
+  // core.cpp
+  void dispatch(protocol::Message& message);
+  // Any thread.
   std::string compose(protocol::Payload payload);
   // As compose, for what user code made: an error when it would be no valid message.
   Result<std::string> composeChecked(protocol::Payload payload);
-  bool send(protocol::Payload payload);
-  bool sendText(std::string text);
   std::string newId() { return newUuid(ports_.clock(), ports_.entropy()); }
   void log(LogSeverity level, std::string message, Json data = nullptr) {
     journal_->log(level, std::move(message), std::move(data));
@@ -167,6 +186,14 @@ class AgentCore : public std::enable_shared_from_this<AgentCore> {
   void onRejected(const protocol::RegistrationRejected& rejected);
   void onUpdateCapabilities(const protocol::UpdateCapabilities& update);
   Status acceptPeer(const identity::VaultysId& peer);
+  // Judges what the control plane has signed, before we prove ourselves to it: the first handshake of a connection, and
+  // a later one.
+  Status beginChannel(const identity::Initiator& handshake);
+  Status checkReissue(const identity::Initiator& handshake) const;
+  // What is to be remembered of the control plane, once it has proved who it is.
+  void pinControlPlane();
+  void rememberFeatures();
+  std::string trustCommand(const std::string& argument) const;
   void noteServerTime(const protocol::Message& message);
   std::string clockHint() const;
   void publishGrant();
@@ -262,14 +289,31 @@ class AgentCore : public std::enable_shared_from_this<AgentCore> {
   int badMessages_ = 0, earlyHandshakes_ = 0;
   std::optional<std::string> expectedClose_;  // why we are about to lose this connection, when we know better
 
+  // The channel of this connection (docs/protocol.md 7.3).
+  std::optional<identity::SealKeys> sealKeys_;  // of the first handshake, until COMPLETE
+  std::optional<identity::SealedChannel> seal_;
+  bool sealOpened_ = false;  // a record of the control plane's has opened
+  bool peerEnded_ = false;   // it has ended its direction in order
+  bool sendFailed_ = false;  // a message was lost: nothing may follow it
+  Timer sealTimer_;
+
+  // What the first complete handshake of this connection has settled.
+  struct Agreed {
+    identity::VaultysId peer;
+    identity::Features listed;
+  };
+  std::optional<Agreed> agreed_;
+  identity::Features inUse_;
   std::unique_ptr<identity::Initiator> initiator_;
   std::optional<Error> foreignPeer_;  // who signed our handshake and is not the control plane we belong to
   std::string sessionId_;
-  std::optional<policy::Grant> certificate_;  // of the last complete handshake
-  std::optional<policy::Grant> candidate_;    // of a handshake whose auth_complete is due
-  std::optional<identity::VaultysId> candidatePeer_;
+  std::optional<policy::Grant> certificate_;         // of the last complete handshake
+  std::optional<policy::Grant> candidate_;           // of a handshake whose auth_complete is due
   std::string candidateText_, certificateText_;      // base64 of COMPLETE
   std::optional<identity::VaultysId> controlPlane_;  // whose signatures count: pinned
+  std::string trustedDid_;                           // the only one to pin, if the state names it
+  identity::Features listed_;                        // what the pinned one listed last
+  bool strictDelegations_ = false;                   // those in force were checked by the rules of intent-v2
   std::vector<std::string> announced_;               // capabilities that the next handshake names
   std::optional<milliseconds> serverClock_;
 

@@ -14,6 +14,9 @@ namespace {
 constexpr int kMaxEarlyHandshakes = 8;
 constexpr milliseconds kNoticeableOffset{5'000};
 constexpr Duration kHandshakeTimeout = seconds(60);
+// Between COMPLETE and the first record that opens: an attacker who holds no keys cannot make the agent wait longer.
+constexpr Duration kSealTimeout = seconds(10);
+constexpr std::string_view kRevoked = "revoked";
 // A registration that was lost on the other side is then made again.
 constexpr Duration kPendingTimeout = std::chrono::minutes(15);
 
@@ -62,7 +65,13 @@ void AgentCore::startHandshake(const std::string& sessionId) {
   identity::Initiator::Config config;
   config.metadata = {{msgpack::Value(pk1::kName), msgpack::Value(setup_.config.name)},
                      {msgpack::Value(pk1::kCapabilities), textList(announced_)},
-                     {msgpack::Value(pk1::kFeatures), msgpack::Value(msgpack::Array{msgpack::Value(kControlFeature)})}};
+                     {msgpack::Value(pk1::kFeatures), setup_.features.toMetadata()}};
+  if (seal_) {
+    config.metadata.emplace_back(msgpack::Value(pk1::kChannel), msgpack::Value(seal_->channel()));
+  } else if (!agreed_ && setup_.features.has(identity::feature::kSeal)) {
+    sealKeys_ = identity::SealKeys::generate(ports_.entropy());
+    config.metadata.emplace_back(msgpack::Value(pk1::kDh), msgpack::Value(sealKeys_->dh()));
+  }
   // Called only for an identity that has proved itself by its signature.
   config.acceptPeer = [this](const identity::VaultysId& peer) {
     Status accepted = acceptPeer(peer);
@@ -79,19 +88,64 @@ void AgentCore::startHandshake(const std::string& sessionId) {
   log(LogSeverity::Debug, "Sent initial auth challenge");
 }
 
+std::string AgentCore::trustCommand(const std::string& argument) const {
+  std::string command = "vaultysclaw id trust " + setup_.config.vaultysIdPath;
+  if (!setup_.config.statePath.empty()) command += " --state " + setup_.config.statePath;
+  return "'" + command + " " + argument + "'";
+}
+
 Status AgentCore::acceptPeer(const identity::VaultysId& peer) {
   const std::string did = peer.didV1().value;
   if (!setup_.config.controlPlaneDid.empty() && did != setup_.config.controlPlaneDid)
     return Error{Errc::PolicyDenied, "The control plane at " + setup_.wsUrl + " has the identity " + did +
                                          ", but controlPlaneDid expects " + setup_.config.controlPlaneDid +
                                          ": check the URL, and compare with the DID that the control plane shows"};
-  if (controlPlane_ && !(controlPlane_->toVersion(identity::IdVersion::V1) == peer.toVersion(identity::IdVersion::V1)))
-    return Error{
-        Errc::PolicyDenied,
-        "The control plane at " + setup_.wsUrl + " has the identity " + did + ", but this agent belongs to " +
-            controlPlane_->didV1().value +
-            ". Either somebody is in between, or the control plane was set up anew. If it was, stop the agent, "
-            "remove its state file and start it again: it then registers like a new one"};
+  const bool known = controlPlane_ ? *controlPlane_ == peer.toVersion(identity::IdVersion::V1)
+                                   : trustedDid_.empty() || trustedDid_ == did;
+  if (!known)
+    return Error{Errc::PolicyDenied,
+                 "The control plane at " + setup_.wsUrl + " has the identity " + did + ", but this agent belongs to " +
+                     trustedDid_ +
+                     ". Either somebody is in between, or the control plane was set up anew. If it was, "
+                     "compare with the DID that it shows when it starts, stop the agent and run " +
+                     trustCommand(did)};
+  return {};
+}
+
+Status AgentCore::beginChannel(const identity::Initiator& handshake) {
+  VC_TRY_ASSIGN(identity::Features listed, identity::Features::fromMetadata(handshake.peerMetadata()));
+  if (const std::string missing = listed.missing(listed_); !missing.empty())
+    return Error{Errc::PolicyDenied,
+                 "the control plane no longer lists " + missing +
+                     ", which it has listed before. Either somebody is in "
+                     "between, or it was replaced by an older version. If it was, stop the agent and run " +
+                     trustCommand(handshake.peer().didV1().value)};
+  const identity::Features inUse = setup_.features.with(listed);
+  std::optional<identity::SealedChannel> channel;
+  if (inUse.has(identity::feature::kSeal)) {
+    const msgpack::Value* dh = handshake.peerMetadata().find(pk1::kDh);
+    if (dh == nullptr || dh->string() == nullptr)
+      return Error{Errc::Malformed, "the control plane lists seal and sends no dh"};
+    VC_TRY_ASSIGN(channel, sealKeys_->derive(identity::SealRole::Initiator, handshake.signedBytes(), *dh->string(),
+                                             ports_.entropy()));
+  } else if (connection_->peer().protection == net::Protection::None && !setup_.config.allowPlaintext) {
+    return Error{Errc::PolicyDenied,
+                 "the connection is not encrypted and the control plane does not seal it (section 7.3): everyone on "
+                 "the path could read and change everything. Use wss://, a control plane that lists seal, or set "
+                 "allowPlaintext for a network you trust"};
+  }
+  agreed_ = Agreed{handshake.peer(), std::move(listed)};
+  inUse_ = inUse;
+  seal_ = std::move(channel);
+  return {};
+}
+
+Status AgentCore::checkReissue(const identity::Initiator& handshake) const {
+  VC_TRY_ASSIGN(const identity::Features listed, identity::Features::fromMetadata(handshake.peerMetadata()));
+  if (!(handshake.peer() == agreed_->peer))
+    return Error{Errc::PolicyDenied, "another identity than the one this connection began with"};
+  if (!(listed == agreed_->listed))
+    return Error{Errc::PolicyDenied, "other features than those this connection began with"};
   return {};
 }
 
@@ -112,10 +166,24 @@ void AgentCore::onStep1(const protocol::AuthChallenge& challenge) {
   auto grant = grantFromCertificate(initiator->peerMetadata());
   if (!grant) return fail(grant.error().message);
   candidate_ = std::move(grant).value();
-  candidatePeer_ = initiator->peer();
   candidateText_ = base64Encode(*complete);
+  const protocol::AuthChallenge answer{sessionId_, candidateText_, setup_.config.name, announced_};
+  if (agreed_) {
+    if (Status same = checkReissue(*initiator); !same) return fail(same.error().message);
+    send(answer);
+  } else {
+    const std::string text = compose(answer);
+    if (Status agreed = beginChannel(*initiator); !agreed) return fail(agreed.error().message);
+    sealKeys_.reset();
+    sendUnsealed(text);
+    if (seal_) {
+      sealTimer_ = ports_.loop().after(kSealTimeout, [weak = weak_from_this()] {
+        if (auto self = weak.lock())
+          self->dropConnection("The control plane did not answer on the sealed channel within 10 s");
+      });
+    }
+  }
   if (phase_ != Phase::Authenticated) phase_ = Phase::Proved;
-  send(protocol::AuthChallenge{sessionId_, candidateText_, setup_.config.name, announced_});
 }
 
 void AgentCore::onAuthComplete(const protocol::AuthComplete& complete) {
@@ -130,20 +198,7 @@ void AgentCore::onAuthComplete(const protocol::AuthComplete& complete) {
   if (candidate_) {
     certificate_ = std::exchange(candidate_, std::nullopt);
     certificateText_ = std::exchange(candidateText_, {});
-    if (!controlPlane_) {
-      controlPlane_ = candidatePeer_->toVersion(identity::IdVersion::V1);
-      shared_.with([&](Shared& s) { s.controlPlaneDid = controlPlane_->did().value; });
-      onState<Status>(
-          [id = base64Encode(controlPlane_->id())](store::AgentState& state) {
-            return state.put(kControlPlaneKey, id);
-          },
-          [this](const Status& saved) {
-            if (!saved)
-              halt("The control plane's identity cannot be stored, so a false one could not be told later: " +
-                   saved.error().message);
-          });
-    }
-    candidatePeer_.reset();
+    pinControlPlane();
   }
   VC_ASSERT(certificate_.has_value(), "an authenticated agent has a certificate");
   policy::Grant told = *certificate_;
@@ -172,6 +227,31 @@ void AgentCore::onAuthComplete(const protocol::AuthComplete& complete) {
   sendInterrupted();
 }
 
+void AgentCore::pinControlPlane() {
+  if (controlPlane_) return rememberFeatures();
+  controlPlane_ = agreed_->peer.toVersion(identity::IdVersion::V1);
+  trustedDid_ = controlPlane_->did().value;
+  listed_ = agreed_->listed;
+  shared_.with([&](Shared& s) { s.controlPlaneDid = trustedDid_; });
+  onState<Status>(
+      [id = *controlPlane_, listed = listed_](store::AgentState& state) { return storePin(state, id, listed); },
+      [this](const Status& saved) {
+        if (!saved)
+          halt("The control plane's identity cannot be stored, so a false one could not be told later: " +
+               saved.error().message);
+      });
+}
+
+void AgentCore::rememberFeatures() {
+  if (!controlPlane_ || agreed_->listed == listed_) return;
+  listed_ = agreed_->listed;
+  onState<Status>(
+      [id = *controlPlane_, listed = listed_](store::AgentState& state) { return storePin(state, id, listed); },
+      [this](const Status& saved) {
+        if (!saved) log(LogSeverity::Error, "The control plane's features cannot be stored: " + saved.error().message);
+      });
+}
+
 void AgentCore::onUpdateCapabilities(const protocol::UpdateCapabilities& update) {
   // Unsigned: it may take away at once, and only the certificate that follows can add.
   policy::Grant told;
@@ -190,6 +270,10 @@ void AgentCore::publishGrant() {
 }
 
 void AgentCore::onAuthFailed(const protocol::AuthFailed& failed) {
+  if (seal_ && failed.reason == kRevoked)
+    return halt("The control plane " + trustedDid_ +
+                " has withdrawn this agent's registration (revoked). Ask its "
+                "operators; once they let the agent in again, start it again");
   dropConnection("The control plane refused the handshake: " + printable(failed.reason) + clockHint());
 }
 

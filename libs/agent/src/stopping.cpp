@@ -59,10 +59,7 @@ void AgentCore::continueStop() {
   }
   if (stateOps_ > 0 || !heldChats_.empty()) return;
   if (phase_ == Phase::Idle || phase_ == Phase::Dialing || !connection_) return stopped();
-  if (!expectedClose_) {
-    expectedClose_ = "the agent stops";
-    connection_->close(net::close_code::kNormal, "agent stops");
-  }
+  leave("the agent stops");
 }
 
 void AgentCore::stopped() {
@@ -71,9 +68,12 @@ void AgentCore::stopped() {
   connection_.reset();
   ++connectionNumber_;
   handshakeTimer_.reset();
+  sealTimer_.reset();
   heartbeatTimer_.reset();
   drainTimer_.reset();
   initiator_.reset();
+  sealKeys_.reset();
+  seal_.reset();
   phase_ = Phase::Idle;
   journal_->setStatus(AgentStatus::Stopped, stopReason_);
   {

@@ -170,13 +170,16 @@ TEST_F(AgentStateTest, ReplacesDelegationsAsAWhole) {
 
 TEST_F(AgentStateTest, KeepsSmallValuesByName) {
   EXPECT_FALSE(state_->get("k")->has_value());
-  VC_EXPECT_OK(state_->put("k", "first"));
-  VC_EXPECT_OK(state_->put("k", std::string_view("a\0b", 3)));
-  VC_EXPECT_OK(state_->put("", ""));
-  VC_EXPECT_OK(state_->put("'; DELETE FROM small_values; --", "x"));
+  VC_EXPECT_OK(state_->putAll({{"k", "first"}, {"gone", "x"}}));
+  VC_EXPECT_OK(state_->putAll({{"k", std::string("a\0b", 3)},
+                               {"", ""},
+                               {"gone", std::nullopt},
+                               {"never", std::nullopt},
+                               {"'; DELETE FROM small_values; --", "x"}}));
   reopen();
   EXPECT_EQ(**state_->get("k"), std::string("a\0b", 3));
   EXPECT_EQ(**state_->get(""), "");
+  EXPECT_FALSE(state_->get("gone")->has_value());
   EXPECT_EQ(**state_->get("'; DELETE FROM small_values; --"), "x");
 }
 

@@ -7,6 +7,7 @@
 #include <memory>
 
 #include "base/ports.hpp"
+#include "identity/features.hpp"
 #include "net/connection.hpp"
 #include "store/agent_state.hpp"
 
@@ -54,6 +55,8 @@ class RuntimePorts {
   virtual std::unique_ptr<Lanes> makeLanes(std::size_t threads) = 0;
   virtual std::unique_ptr<EventQueue> makeEvents() = 0;
   virtual Result<std::unique_ptr<store::AgentState>> openState(const std::filesystem::path& path) = 0;
+  // What agents list in their handshakes. A test may have fewer.
+  virtual identity::Features features() { return identity::Features::ours(); }
   // Called instead of sleeping while a function of the public API waits; false: nothing to pump, so sleep. A test whose
   // loop runs on its own thread lets time pass here.
   virtual bool pump() { return false; }

@@ -90,6 +90,7 @@ struct TestWorld {
   FakeLoop loop{clock};
   MemoryNetwork network{loop};
   std::shared_ptr<LoopLanes::Control> lanes = std::make_shared<LoopLanes::Control>();
+  identity::Features features = identity::Features::ours();  // of agents started from now on
 
   void run() { loop.runUntilIdle(); }
   void advance(Duration d) { loop.advance(d); }
@@ -119,6 +120,7 @@ class TestPorts final : public detail::RuntimePorts {
   Result<std::unique_ptr<store::AgentState>> openState(const std::filesystem::path& path) override {
     return store::openAgentState(path);
   }
+  identity::Features features() override { return world_.features; }
   bool pump() override {
     world_.loop.advance(milliseconds(100));
     return true;

@@ -68,9 +68,9 @@ class AgentState {
   // Keeps the order given.
   virtual Status replaceDelegations(const std::vector<StoredDelegation>& all) = 0;
 
-  // Small values by name (the last certificate's grant, the control plane's id).
+  // Small values by name (whom the agent trusts). putAll: all or none; nothing as a value removes it.
   virtual Result<std::optional<std::string>> get(const std::string& key) = 0;
-  virtual Status put(const std::string& key, std::string_view value) = 0;
+  virtual Status putAll(const std::vector<std::pair<std::string, std::optional<std::string>>>& values) = 0;
 };
 
 // Opens or creates; the directory must exist. A file that is not ours or too new is left as it is. Errors: Io, Conflict

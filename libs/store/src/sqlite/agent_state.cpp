@@ -211,10 +211,15 @@ class SqliteAgentState final : public AgentState {
     return row ? std::optional(textOf(found.blob())) : std::nullopt;
   }
 
-  Status put(const std::string& key, std::string_view value) override {
+  Status putAll(const std::vector<std::pair<std::string, std::optional<std::string>>>& values) override {
     std::lock_guard lock(mutex_);
-    VC_TRY(db().run("INSERT OR REPLACE INTO small_values (name, value) VALUES (?, ?)", key, blobOf(value)));
-    return {};
+    return inTransaction(db(), [&]() -> Status {
+      for (const auto& [key, value] : values) {
+        VC_TRY(value ? db().run("INSERT OR REPLACE INTO small_values (name, value) VALUES (?, ?)", key, blobOf(*value))
+                     : db().run("DELETE FROM small_values WHERE name = ?", key));
+      }
+      return {};
+    });
   }
 
  private:
