@@ -64,7 +64,10 @@ detail::CoreSetup load(const AgentRuntimeConfig& config, detail::RuntimePorts& p
                                              "agent needs one of a machine");
   auto state = orThrow(ports.openState(detail::statePath(config)));
   auto usage = orThrow(state->usage());
-  auto interrupted = orThrow(state->interruptRunning());
+  const identity::VaultysId self = identity.toVersion(identity::IdVersion::V1);
+  orThrow(state->interruptRunning([&](const store::SeenIntent& intent) {
+    return detail::interruptedResult(intent, self, ports.clock(), ports.entropy());
+  }));
   auto delegations = orThrow(state->delegations());
   auto pin = detail::readPin(*state);
   if (!pin)
@@ -79,12 +82,11 @@ detail::CoreSetup load(const AgentRuntimeConfig& config, detail::RuntimePorts& p
   if (Status safe = detail::checkProtection(config, wsUrl, pin->has_value()); !safe) raise(safe.error());
   return {config,
           std::move(wsUrl),
-          identity.toVersion(identity::IdVersion::V1),
+          self,
           std::move(state),
           usage,
           ports.features(),
           std::move(pin).value(),
-          std::move(interrupted),
           std::move(delegations)};
 }
 

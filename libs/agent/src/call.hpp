@@ -18,8 +18,8 @@ class AgentCore;
 
 enum class CallKind : std::uint8_t { Intent, Chat, Task, Knowledge };
 
-// Written before it is shared, then immutable but for the atomics. Shared by the core, the handler lane and the public
-// objects a handler holds.
+// Written before it is shared (an intent's by the state worker, which accepts it), then immutable but for the atomics.
+// Shared by the core, the handler lane and the public objects a handler holds.
 struct Call {
   CallKind kind = CallKind::Intent;
   std::uint64_t number = 0;  // unique in the core
@@ -28,6 +28,7 @@ struct Call {
   std::optional<std::string> userDid;
   std::string callerDid;
   std::string intentId, conversationId;
+  std::string intentHash;  // hex SHA-256 of the body of the token that was accepted
   CallOptions options;
   std::string traceparent, tracestate;
   SteadyTime deadline{};
@@ -35,6 +36,7 @@ struct Call {
 
   std::stop_source stop;  // request_stop() runs user callbacks: event thread only
   std::atomic<StopReason> reason{StopReason::None};
+  std::atomic<bool> reserved{false};  // its request is counted, and not judged yet: see UsageBook::reserve
   std::atomic<bool> answered{false};  // set on the loop: what the handler says from now on is dropped
 
   bool stopped() const { return reason.load() != StopReason::None; }

@@ -41,6 +41,21 @@ std::shared_ptr<Call> AgentCore::newCall(CallKind kind, std::string id, std::str
   return call;
 }
 
+Error AgentCore::pausedError(const std::string& reason) {
+  return {Errc::PolicyDenied, "The agent is paused" + (reason.empty() ? "" : ": " + printable(reason))};
+}
+
+void AgentCore::setPaused(std::optional<std::string> reason) {
+  if (!inUse_.has(identity::feature::kControlV2)) return;
+  if (reason) {
+    log(LogSeverity::Warn, pausedError(*reason).message);
+  } else {
+    log(LogSeverity::Info, "The agent is no longer paused");
+  }
+  shared_.with([&](Shared& s) { s.paused = reason; });
+  paused_ = std::move(reason);
+}
+
 bool AgentCore::roomForCall() const {
   return waitingCalls_ + accepting_.size() < setup_.config.maxQueuedCalls && !journal_->overloaded();
 }
@@ -70,7 +85,10 @@ bool AgentCore::launch(std::shared_ptr<Call> call, std::shared_ptr<ChatStream> s
 Outcome AgentCore::runHandler(const std::shared_ptr<Call>& call, std::optional<std::string_view> action,
                               const std::function<std::string(CallContext&)>& handler) {
   const HandlerScope scope(this);
-  if (call->stopped()) return outcomeOf(call->reason, "");
+  if (call->stopped()) {
+    releaseRequest(*call);
+    return outcomeOf(call->reason, "");
+  }
   try {
     if (Status allowed = admit(*call, action); !allowed)
       return {false, {}, allowed.error().message, allowed.error().code};
@@ -87,17 +105,27 @@ Outcome AgentCore::runHandler(const std::shared_ptr<Call>& call, std::optional<s
   }
 }
 
-Status AgentCore::admit(const Call& call, std::optional<std::string_view> action) {
+void AgentCore::releaseRequest(Call& call) {
+  if (call.reserved.exchange(false)) usage_.release();
+}
+
+Status AgentCore::admit(Call& call, std::optional<std::string_view> action) {
   policy::Request request;
   request.action = action;
   if (call.userDid) request.userDid = Did(*call.userDid);
   const TokenUsage budget = agent_.getDailyTokenUsageForBudget();
   const TokenUsage ours = usage_.today();
-  const auto [grant, delegations] = shared_.with([&](Shared& s) {
+  const auto [grant, delegations, paused] = shared_.with([&](Shared& s) {
     s.budgetToday = budget == ours ? std::nullopt : std::optional(budget);
-    return std::pair(s.grant, s.delegations);
+    return std::tuple(s.grant, s.delegations, s.paused);
   });
-  return usage_.admit(request, grant, delegations, budget);
+  if (paused) {
+    releaseRequest(call);
+    return pausedError(*paused);
+  }
+  const bool reserved = call.reserved.exchange(false);
+  return usage_.admit(request, grant, delegations, budget,
+                      reserved ? UsageBook::Reserved::Yes : UsageBook::Reserved::No);
 }
 
 void AgentCore::stopCall(const std::shared_ptr<Call>& call, StopReason reason) {
@@ -117,6 +145,10 @@ void AgentCore::onDeadline(std::uint64_t number) {
 }
 
 void AgentCore::onCancel(const protocol::Cancel& cancel) {
+  if (cancel.intentId) {
+    const auto accepting = accepting_.find(cancel.intentId->value);
+    if (accepting != accepting_.end()) stopCall(accepting->second, StopReason::CallerCancelled);
+  }
   for (auto& [number, running] : calls_) {
     const Call& call = *running.call;
     const bool meant =

@@ -48,6 +48,7 @@ std::string repaired(std::string text) {
 void AgentCore::onChat(protocol::ChatRequest& request) {
   const std::string id = request.conversationId.value;
   if (stopping_) return sendChatError(id, "the agent is stopping", "agent_offline", Errc::Interrupted);
+  if (paused_) return sendChatError(id, pausedError(*paused_).message, "llm_unavailable", Errc::PolicyDenied);
   if (!roomForCall()) return sendChatError(id, "the agent is busy: too many calls wait", "llm_unavailable", Errc::Busy);
   log(LogSeverity::Info,
       "Chat request " + printable(id) + " (" + std::to_string(request.messages.size()) + " messages)");

@@ -76,40 +76,43 @@ void AgentCore::dispatch(protocol::Message& message) {
     return;
   }
   std::visit(
-      Overloaded{
-          [&](Intent& m) { onIntent(message, m); }, [&](ChatRequest& m) { onChat(m); }, [&](Cancel& m) { onCancel(m); },
-          [&](Pong& m) { onPong(m); }, [&](UpdateCapabilities& m) { onUpdateCapabilities(m); },
-          [&](DelegationUpdate& m) { onDelegations(m); }, [&](AgentPeerCatalog& m) { onPeerCatalog(m); },
-          [&](LlmConfigUpdate& m) { onLlmConfig(m); }, [&](SkillsConfig& m) { onSkills(m); },
-          [&](KnowledgeSync& m) { onKnowledge(m); }, [&](protocol::ToolApprovalResponse& m) { onApprovalResponse(m); },
-          [&](TaskEnqueue& m) { onTask(message, m); },
-          [&](ScheduleUpdate& m) {
-            callHook("onScheduleUpdate", [s = convert(m)](BaseAgentRuntime& a) { a.onScheduleUpdate(s); });
-          },
-          [&](ScheduleDelete& m) {
-            callHook("onScheduleDelete", [id = m.id](BaseAgentRuntime& a) { a.onScheduleDelete(id); });
-          },
-          [&](GetChatSessions& m) { onGetSessions(m); }, [&](GetChatHistory& m) { onGetHistory(m); },
-          [&](PolicyUpdate&) {
-            log(LogSeverity::Warn, "Ignored an obsolete policy_update: policies come with the certificate");
-            send(IntentAck{message.messageId, true, {}});
-          },
-          [&](Unknown& m) { log(LogSeverity::Debug, "Ignored a message of unknown type " + printable(m.type)); },
-          [&](auto& m) {
-            log(LogSeverity::Warn, "Ignored a message that only agents send: " + printable(typeName(Payload(m))));
-          }},
+      Overloaded{[&](Intent& m) { onIntent(message, m); },
+                 [&](ChatRequest& m) { onChat(m); },
+                 [&](Cancel& m) { onCancel(m); },
+                 [&](ResultAck& m) { onResultAck(m); },
+                 [&](Pause& m) { setPaused(std::move(m.reason)); },
+                 [&](Resume&) { setPaused(std::nullopt); },
+                 [&](Pong& m) { onPong(m); },
+                 [&](UpdateCapabilities& m) { onUpdateCapabilities(m); },
+                 [&](DelegationUpdate& m) { onDelegations(m); },
+                 [&](AgentPeerCatalog& m) { onPeerCatalog(m); },
+                 [&](LlmConfigUpdate& m) { onLlmConfig(m); },
+                 [&](SkillsConfig& m) { onSkills(m); },
+                 [&](KnowledgeSync& m) { onKnowledge(m); },
+                 [&](protocol::ToolApprovalResponse& m) { onApprovalResponse(m); },
+                 [&](TaskEnqueue& m) { onTask(message, m); },
+                 [&](ScheduleUpdate& m) {
+                   callHook("onScheduleUpdate", [s = convert(m)](BaseAgentRuntime& a) { a.onScheduleUpdate(s); });
+                 },
+                 [&](ScheduleDelete& m) {
+                   callHook("onScheduleDelete", [id = m.id](BaseAgentRuntime& a) { a.onScheduleDelete(id); });
+                 },
+                 [&](GetChatSessions& m) { onGetSessions(m); },
+                 [&](GetChatHistory& m) { onGetHistory(m); },
+                 [&](PolicyUpdate&) {
+                   log(LogSeverity::Warn, "Ignored an obsolete policy_update: policies come with the certificate");
+                   send(IntentAck{message.messageId, true, {}, {}});
+                 },
+                 [&](Unknown& m) { log(LogSeverity::Debug, "Ignored a message of unknown type " + printable(m.type)); },
+                 [&](auto& m) {
+                   log(LogSeverity::Warn,
+                       "Ignored a message that only agents send: " + printable(typeName(Payload(m))));
+                 }},
       message.payload);
 }
 
 std::string AgentCore::compose(protocol::Payload payload) {
-  protocol::Message message;
-  message.messageId = newId();
-  const bool named =
-      !std::holds_alternative<protocol::Register>(payload) && !std::holds_alternative<protocol::AuthChallenge>(payload);
-  if (named) message.agentId = did().value;
-  message.timestamp = toIso8601(ports_.clock().now());
-  message.payload = std::move(payload);
-  return protocol::encode(message);
+  return encodeMessage(std::move(payload), did(), ports_.clock(), ports_.entropy());
 }
 
 // Read back, so that it is judged by the rules of whoever receives it.
@@ -171,6 +174,7 @@ void AgentCore::fill(AgentInfo& info) const {
     info.controlPlaneDid = s.controlPlaneDid;
     info.peers = s.peers;
     info.lastHeartbeat = s.lastHeartbeat;
+    info.paused = s.paused;
   });
 }
 

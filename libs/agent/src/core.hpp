@@ -27,28 +27,16 @@
 #include "journal.hpp"
 #include "net/backoff.hpp"
 #include "net/connection.hpp"
+#include "outbox.hpp"
 #include "policy/gate.hpp"
 #include "protocol/codec.hpp"
+#include "results.hpp"
 #include "usage.hpp"
 #include "vaultysclaw/base_agent_runtime.hpp"
 
 namespace vaultysclaw::detail {
 
 struct ApprovalWait;
-
-// The answer to an intent, as it is sent and as it is stored.
-struct ReadyResult {
-  std::string text;  // the encoded message
-  std::string intentId;
-  bool success = false;
-  std::optional<std::string> error;
-};
-
-// What the state knows of an intent that has just come. Neither: it is new, and accepted now unless it was refused.
-struct IntentLookup {
-  std::optional<store::SeenIntent> seen;
-  std::optional<ReadyResult> result;  // of a finished one
-};
 
 // What start() has loaded.
 struct CoreSetup {
@@ -59,7 +47,6 @@ struct CoreSetup {
   store::StoredUsage usage;
   identity::Features features;  // what this agent lists
   std::optional<Pin> pin;
-  std::vector<store::SeenIntent> interrupted;
   std::vector<store::StoredDelegation> delegations;
 };
 
@@ -116,6 +103,7 @@ class AgentCore : public std::enable_shared_from_this<AgentCore> {
     std::string transport;
     std::optional<Timestamp> lastHeartbeat;
     std::pair<std::string, std::string> activeLlm;
+    std::optional<std::string> paused;      // why nothing may run
     std::optional<TokenUsage> budgetToday;  // what getDailyTokenUsageForBudget said last, if it differs from ours
   };
   struct Running {
@@ -198,20 +186,33 @@ class AgentCore : public std::enable_shared_from_this<AgentCore> {
   std::string clockHint() const;
   void publishGrant();
 
-  // intents.cpp
-  void onIntent(const protocol::Message& message, protocol::Intent& intent);
+  // intents.cpp. `accept` and what it calls run on the state worker.
+  struct Acceptance;
+  void onIntent(protocol::Message& message, protocol::Intent& intent);
+  Status roomForIntent() const;
+  Status accept(Acceptance& job, store::AgentState& state);
   // Whether it is the control plane's and meant for this agent.
-  Result<identity::IntentToken> checkIntent(const protocol::Message& message, const protocol::Intent& intent);
+  Result<identity::IntentToken> checkIntent(const Acceptance& job) const;
   // Whether it may be accepted, if it is new.
-  Status admitIntent(const identity::IntentToken& token, const protocol::Intent& intent) const;
-  void onLookup(std::shared_ptr<Call> call, protocol::RawJson params, const std::string& fingerprint,
-                const Status& admitted, Result<IntentLookup> found);
+  Status judgeToken(const identity::IntentToken& token, const protocol::Intent& intent,
+                    const identity::Sha256& paramsHash);
+  void onAccepted(Acceptance& job, const Status& stored);
+  void answerKnown(store::SeenIntent& seen, const std::string& fingerprint);
   void refuseIntent(const std::string& intentId, const Error& error);
   void runIntent(const std::shared_ptr<Call>& call, const protocol::RawJson& params);
+
+  // results.cpp
   void finishIntent(const std::shared_ptr<Call>& call, const Outcome& outcome);
-  void recordIntent(protocol::IntentResult result);
-  void sendResult(ReadyResult result);
-  void sendInterrupted();
+  bool sendResult(const ReadyResult& result);
+  // Sends a stored one, and keeps account of it.
+  void deliver(const ReadyResult& result);
+  void loadOutbox();
+  void resendResults();
+  void onResultAck(const protocol::ResultAck& ack);
+  void settle(const std::string& intentId, store::SeenIntent::State state);
+  void flushSettled();
+
+  // calls.cpp
   std::shared_ptr<Call> newCall(CallKind kind, std::string id, std::string action,
                                 std::optional<std::int64_t> timeoutMs);
   bool launch(std::shared_ptr<Call> call, std::shared_ptr<ChatStream> stream, Task job);
@@ -223,7 +224,10 @@ class AgentCore : public std::enable_shared_from_this<AgentCore> {
   void endCall(const std::shared_ptr<Call>& call, const Outcome& outcome);
   Outcome runHandler(const std::shared_ptr<Call>& call, std::optional<std::string_view> action,
                      const std::function<std::string(CallContext&)>& handler);
-  Status admit(const Call& call, std::optional<std::string_view> action);
+  Status admit(Call& call, std::optional<std::string_view> action);
+  void releaseRequest(Call& call);
+  void setPaused(std::optional<std::string> reason);
+  static Error pausedError(const std::string& reason);
 
   // chats.cpp
   void onChat(protocol::ChatRequest& request);
@@ -242,6 +246,7 @@ class AgentCore : public std::enable_shared_from_this<AgentCore> {
   // hooks.cpp
   void onDelegations(const protocol::DelegationUpdate& update);
   void loadDelegations();
+  void judgeDelegations();
   void onPeerCatalog(const protocol::AgentPeerCatalog& catalog);
   void onLlmConfig(const protocol::LlmConfigUpdate& update);
   void onSkills(const protocol::SkillsConfig& skills);
@@ -307,23 +312,29 @@ class AgentCore : public std::enable_shared_from_this<AgentCore> {
   std::unique_ptr<identity::Initiator> initiator_;
   std::optional<Error> foreignPeer_;  // who signed our handshake and is not the control plane we belong to
   std::string sessionId_;
-  std::optional<policy::Grant> certificate_;         // of the last complete handshake
-  std::optional<policy::Grant> candidate_;           // of a handshake whose auth_complete is due
-  std::string candidateText_, certificateText_;      // base64 of COMPLETE
-  std::optional<identity::VaultysId> controlPlane_;  // whose signatures count: pinned
-  std::string trustedDid_;                           // the only one to pin, if the state names it
-  identity::Features listed_;                        // what the pinned one listed last
-  bool strictDelegations_ = false;                   // those in force were checked by the rules of intent-v2
-  std::vector<std::string> announced_;               // capabilities that the next handshake names
+  std::optional<policy::Grant> certificate_;     // of the last complete handshake
+  std::optional<policy::Grant> candidate_;       // of a handshake whose auth_complete is due
+  std::string candidateText_, certificateText_;  // base64 of COMPLETE
+  // Whose signatures count: pinned. Set once, so that work posted afterwards may read it on any thread.
+  std::optional<identity::VaultysId> controlPlane_;
+  std::string trustedDid_;              // the only one to pin, if the state names it
+  identity::Features listed_;           // what the pinned one listed last
+  bool strictDelegations_ = false;      // those in force were checked by the rules of intent-v2
+  std::vector<std::string> announced_;  // capabilities that the next handshake names
   std::optional<milliseconds> serverClock_;
 
   std::map<std::uint64_t, Running> calls_;
-  std::uint64_t nextCall_ = 1;
-  std::set<std::string> accepting_;  // intents on their way into the state
+  // Results are sent by rising number; those of an earlier process have lower ones.
+  std::uint64_t nextCall_ = std::uint64_t{1} << 32;
+  std::map<std::string, std::shared_ptr<Call>> accepting_;  // intents on their way into the state
   std::size_t stateOps_ = 0;
-  SteadyTime nextTidy_{};           // when old intents are forgotten again
-  std::deque<ReadyResult> unsent_;  // results that had no connection
-  std::deque<HeldChat> heldChats_;  // chunks that wait for the connection to drain
+  SteadyTime nextTidy_{};  // when old intents are forgotten again
+  Outbox outbox_;
+  bool outboxLoaded_ = false, resending_ = false;
+  std::vector<store::SettledResult> settled_;  // that the state does not know of yet
+  Timer settleTimer_;
+  std::optional<std::string> paused_;  // by the control plane, and why
+  std::deque<HeldChat> heldChats_;     // chunks that wait for the connection to drain
   std::size_t heldChatBytes_ = 0;
   std::map<std::string, Approval> approvals_;  // by request id, which sorts by time
   std::string openHeartbeat_;                  // sync id of the last heartbeat, until its pong

@@ -212,6 +212,7 @@ void AgentCore::onAuthComplete(const protocol::AuthComplete& complete) {
     handshakeTimer_.reset();
     backoff_.reset();
     linkUp_ = true;
+    judgeDelegations();
     journal_->setStatus(AgentStatus::Connected, "");
     scheduleHeartbeat();
     pollBudget();
@@ -222,9 +223,7 @@ void AgentCore::onAuthComplete(const protocol::AuthComplete& complete) {
   info.controlPlaneDid = controlPlane_->did().value;
   info.certificate = certificateText_;
   callHook("onAuthComplete", [info](BaseAgentRuntime& agent) { agent.onAuthComplete(info); });
-  if (!first) return;
-  for (auto& result : std::exchange(unsent_, {})) sendResult(std::move(result));
-  sendInterrupted();
+  if (first) loadOutbox();
 }
 
 void AgentCore::pinControlPlane() {

@@ -16,9 +16,25 @@ struct Verified {
   std::vector<store::StoredDelegation> stored;
 };
 
+constexpr std::chrono::hours kMaxDelegationLife{24};
+constexpr seconds kMaxAhead{60};
+
+enum class Rules : bool { Original, IntentV2 };  // docs/protocol.md 7.4
+
+std::string_view problemWith(const identity::DelegationToken& token, const Did& self, WallTime now, Rules rules) {
+  if (rules == Rules::Original)
+    return token.agentDid == "*" || token.agentDid == self.value ? "" : "it is for another agent";
+  if (token.agentDid != self.value) return "it does not name this agent, as intent-v2 requires";
+  if (!token.expiresAt) return "it never expires, which intent-v2 does not allow";
+  if (token.issuedAt > now + kMaxAhead) return "it is dated in the future";
+  // Without a sum: the times may be any numbers.
+  if (token.issuedAt < *token.expiresAt - kMaxDelegationLife) return "it lives longer than 24 h";
+  return "";
+}
+
 // Only the token's fields count, not those beside it.
 Verified verifyDelegations(const std::vector<store::StoredDelegation>& entries, const identity::VaultysId& issuer,
-                           const Did& self, WallTime now, std::string* problem) {
+                           const Did& self, WallTime now, Rules rules, std::string* problem) {
   Verified all;
   for (const auto& entry : entries) {
     auto token = identity::verifyDelegationToken(entry.certificate, issuer, now);
@@ -26,8 +42,8 @@ Verified verifyDelegations(const std::vector<store::StoredDelegation>& entries, 
       *problem = token.error().message;
       continue;
     }
-    if (token->agentDid != "*" && token->agentDid != self.value) {
-      *problem = "it is for another agent";
+    if (const std::string_view wrong = problemWith(*token, self, now, rules); !wrong.empty()) {
+      *problem = wrong;
       continue;
     }
     all.shown.push_back({entry.id, token->userDid, token->capabilities, token->expiresAt});
@@ -41,10 +57,19 @@ Verified verifyDelegations(const std::vector<store::StoredDelegation>& entries, 
 
 void AgentCore::loadDelegations() {
   if (!controlPlane_) return;
+  strictDelegations_ = setup_.features.with(listed_).has(identity::feature::kIntentV2);
   std::string problem;
-  Verified verified = verifyDelegations(setup_.delegations, *controlPlane_, did(), ports_.clock().now(), &problem);
+  Verified verified = verifyDelegations(setup_.delegations, *controlPlane_, did(), ports_.clock().now(),
+                                        strictDelegations_ ? Rules::IntentV2 : Rules::Original, &problem);
   shared_.with([&](Shared& s) { s.delegations = std::move(verified.live); });
   setup_.delegations.clear();
+}
+
+// Those that were taken by looser rules count no longer; the control plane sends the set that follows the stricter
+// ones.
+void AgentCore::judgeDelegations() {
+  const bool strict = inUse_.has(identity::feature::kIntentV2);
+  if (strict && !std::exchange(strictDelegations_, strict)) shared_.with([](Shared& s) { s.delegations.clear(); });
 }
 
 void AgentCore::onDelegations(const protocol::DelegationUpdate& update) {
@@ -54,8 +79,9 @@ void AgentCore::onDelegations(const protocol::DelegationUpdate& update) {
   entries.reserve(update.delegations.size());
   for (const auto& d : update.delegations) entries.push_back({d.id, d.certificate});
   std::string problem;
-  auto verified =
-      std::make_shared<Verified>(verifyDelegations(entries, *controlPlane_, did(), ports_.clock().now(), &problem));
+  auto verified = std::make_shared<Verified>(
+      verifyDelegations(entries, *controlPlane_, did(), ports_.clock().now(),
+                        inUse_.has(identity::feature::kIntentV2) ? Rules::IntentV2 : Rules::Original, &problem));
   if (verified->stored.size() != entries.size())
     log(LogSeverity::Warn, std::to_string(entries.size() - verified->stored.size()) + " of " +
                                std::to_string(entries.size()) + " delegations are not valid and ignored: " + problem);

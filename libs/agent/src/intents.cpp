@@ -1,4 +1,4 @@
-// Intents: what is checked, remembered and answered.
+// Intents: what is checked, remembered and run (docs/protocol.md 7.4).
 #include <algorithm>
 
 #include "base/log.hpp"
@@ -11,70 +11,71 @@ namespace {
 
 constexpr seconds kMaxAhead{60};
 constexpr seconds kMaxAge{300};
+constexpr seconds kMaxLife{300};
 constexpr std::chrono::hours kKeepIntents{24};
 constexpr std::chrono::minutes kTidyInterval{10};
-constexpr std::size_t kMaxUnsent = 1000;
 
 // Tells a resend from another intent under the same id.
-std::string fingerprintOf(const protocol::Intent& intent) {
+std::string fingerprintOf(const protocol::Intent& intent, const identity::Sha256& paramsHash) {
   std::string text = intent.action;
   text += '\0';
   text += intent.userDid ? intent.userDid->value : "";
   text += '\0';
-  text += intent.params.text;
+  text += asText(paramsHash);
   return hexEncode(identity::sha256(asBytes(text)));
-}
-
-protocol::IntentResult failedResult(const std::string& intentId, const Error& error, WallTime now) {
-  protocol::IntentResult result;
-  result.intentId = IntentId(intentId);
-  result.status = protocol::ResultStatus::Failed;
-  result.error = error.message;
-  result.code = std::string(wireCode(error.code));
-  result.executedAt = now;
-  return result;
 }
 
 Error badSignature(std::string_view why) {
   return {Errc::BadSignature, "Intent signature verification failed: " + std::string(why)};
 }
 
-// The ack that goes with a stored result repeats what is in it.
-Result<ReadyResult> readResult(std::string text) {
-  VC_TRY_ASSIGN(const protocol::Message message, protocol::decode(text));
-  const auto* result = std::get_if<protocol::IntentResult>(&message.payload);
-  if (result == nullptr) return Error{Errc::Malformed, "the stored result is no result"};
-  return ReadyResult{std::move(text), result->intentId.value, result->status == protocol::ResultStatus::Success,
-                     result->error};
+std::string secondsText(milliseconds d) {
+  return std::to_string(std::chrono::duration_cast<seconds>(d).count()) + " s";
 }
 
 }  // namespace
 
-// After this the payload's action, and with a params hash its params and user too (admitIntent), are what the control
-// plane signed.
-Result<identity::IntentToken> AgentCore::checkIntent(const protocol::Message& message, const protocol::Intent& intent) {
-  if (!message.signature) return badSignature("it is not signed");
-  auto verified = identity::verifyIntentToken(*message.signature, *controlPlane_, ports_.clock().now());
-  if (!verified)
-    return Error{verified.error().code, "Intent signature verification failed: " + verified.error().message};
-  if (verified->id != message.messageId || verified->id != intent.id.value)
+// An intent on its way into the state: what the worker needs, and what it finds out.
+struct AgentCore::Acceptance {
+  std::string messageId;
+  std::optional<std::string> signature;
+  protocol::Intent intent;
+  std::shared_ptr<Call> call;
+  Status room;  // whether the loop would take another call
+  bool v2 = false;
+  bool tidy = false;
+  std::vector<store::SettledResult> settled;
+
+  Status genuine;   // else nothing was looked up
+  Status admitted;  // whether it may be accepted if it is new
+  std::string fingerprint;
+  std::optional<store::SeenIntent> seen;
+};
+
+// After this the payload's action is what the control plane has signed, and with a params hash (judgeToken) its params
+// and user too.
+Result<identity::IntentToken> AgentCore::checkIntent(const Acceptance& job) const {
+  if (!job.signature) return badSignature("it is not signed");
+  // Its expiry counts only when the intent is new: see judgeToken.
+  auto token = identity::verifyIntentToken(*job.signature, *controlPlane_, WallTime::min());
+  if (!token) return Error{token.error().code, badSignature(token.error().message).message};
+  if (token->id != job.messageId || token->id != job.intent.id.value)
     return badSignature("it is signed for another id");
-  if (verified->agentId != did().value) return badSignature("it is signed for another agent");
-  if (verified->action != intent.action) return badSignature("another action is signed");
-  return verified;
+  if (token->agentId != did().value) return badSignature("it is signed for another agent");
+  if (token->action != job.intent.action) return badSignature("another action is signed");
+  if (job.v2 && (!token->paramsHash || !token->expiresAt))
+    return badSignature("its token has no paramsHash or no expiresAt, which intent-v2 requires");
+  return token;
 }
 
-Status AgentCore::admitIntent(const identity::IntentToken& token, const protocol::Intent& intent) const {
+Status AgentCore::judgeToken(const identity::IntentToken& token, const protocol::Intent& intent,
+                             const identity::Sha256& paramsHash) {
   if (token.paramsHash) {
-    if (*token.paramsHash != identity::sha256(asBytes(intent.params.text)))
-      return badSignature("other params are signed");
-    const std::string user = intent.userDid ? intent.userDid->value : "";
-    if (token.userDid.value_or("") != user) return badSignature("another user is signed");
+    if (*token.paramsHash != paramsHash) return badSignature("other params are signed");
+    if (token.userDid.value_or("") != (intent.userDid ? intent.userDid->value : ""))
+      return badSignature("another user is signed");
   }
   const WallTime now = ports_.clock().now();
-  const auto secondsText = [](milliseconds d) {
-    return std::to_string(std::chrono::duration_cast<seconds>(d).count()) + " s";
-  };
   // Compared, not subtracted, first: a timestamp may be any number.
   if (token.timestamp > now + kMaxAhead) {
     const bool near = token.timestamp < now + kKeepIntents;
@@ -86,86 +87,140 @@ Status AgentCore::admitIntent(const identity::IntentToken& token, const protocol
     return Error{Errc::Expired, "The intent is " + (near ? secondsText(now - token.timestamp) : "over a day") +
                                     " old; at most 300 s are allowed"};
   }
+  if (token.expiresAt && *token.expiresAt > token.timestamp + kMaxLife)
+    return Error{Errc::InvalidArgument, "The intent's token lives longer than the 300 s that are allowed"};
+  if (token.expiresAt && *token.expiresAt < now)
+    return Error{Errc::Expired, "The intent's token has expired " + secondsText(now - *token.expiresAt) + " ago"};
+  return {};
+}
+
+// What is wrong with the moment, whatever the intent is.
+Status AgentCore::roomForIntent() const {
   if (stopping_) return Error{Errc::Interrupted, "the agent is stopping"};
+  if (paused_) return pausedError(*paused_);
   if (!roomForCall()) return Error{Errc::Busy, "the agent is busy: too many calls wait"};
+  if (outbox_.full(accepting_.size() + calls_.size()))
+    return Error{Errc::Busy, "the agent is busy: too many results wait for the control plane's acknowledgement"};
   return {};
 }
 
 void AgentCore::refuseIntent(const std::string& intentId, const Error& error) {
   log(LogSeverity::Warn, "Refused intent " + printable(intentId) + ": " + error.message);
-  send(failedResult(intentId, error, ports_.clock().now()));
-  send(protocol::IntentAck{intentId, false, error.message});
+  if (phase_ != Phase::Authenticated) return;
+  // A signed result is for what was accepted; this was not.
+  if (!inUse_.has(identity::feature::kSignedResults)) send(failedResult(intentId, error, ports_.clock().now()));
+  send(protocol::IntentAck{intentId, false, error.message, std::string(wireCode(error.code))});
 }
 
-void AgentCore::onIntent(const protocol::Message& message, protocol::Intent& intent) {
+void AgentCore::onIntent(protocol::Message& message, protocol::Intent& intent) {
   const std::string& id = message.messageId;
-  auto token = checkIntent(message, intent);
-  if (!token) return refuseIntent(id, token.error());
   if (accepting_.contains(id)) return;  // the same message twice in a row: the first one answers
+  auto job = std::make_shared<Acceptance>();
+  job->messageId = id;
+  job->signature = std::move(message.signature);
+  job->room = roomForIntent();
+  job->v2 = inUse_.has(identity::feature::kIntentV2);
+  job->settled = std::exchange(settled_, {});
+  const SteadyTime now = ports_.clock().steady();
+  job->tidy = now >= nextTidy_;
+  if (job->tidy) nextTidy_ = now + kTidyInterval;
+  job->call = newCall(CallKind::Intent, id, intent.action, intent.timeoutMs);
+  job->call->intentId = id;
+  if (intent.trace) {
+    job->call->traceparent = intent.trace->traceparent;
+    job->call->tracestate = intent.trace->tracestate;
+  }
+  job->intent = std::move(intent);
+  accepting_.emplace(id, job->call);
+  onState<Status>([self = shared_from_this(), job](store::AgentState& state) { return self->accept(*job, state); },
+                  [this, job](const Status& stored) {
+                    accepting_.erase(job->messageId);
+                    onAccepted(*job, stored);
+                  });
+}
+
+// On the state worker: the signature (60 µs) is verified there too, so that a loop with many agents has little to do
+// for each intent.
+Status AgentCore::accept(Acceptance& job, store::AgentState& state) {
+  const std::string& controlPlane = controlPlane_->did().value;
+  const auto settleOnly = [&] { return job.settled.empty() ? Status() : state.settle(controlPlane, job.settled); };
+  auto token = checkIntent(job);
+  if (!token) {
+    job.genuine = token.error();
+    return settleOnly();
+  }
+  const identity::Sha256 paramsHash = identity::sha256(asBytes(job.intent.params.text));
+  job.fingerprint = fingerprintOf(job.intent, paramsHash);
+  job.admitted = judgeToken(*token, job.intent, paramsHash);
+  if (job.admitted) job.admitted = job.room;
+
+  Call& call = *job.call;
+  call.action = token->action;
+  const auto user = token->paramsHash    ? token->userDid
+                    : job.intent.userDid ? std::optional(job.intent.userDid->value)
+                                         : std::nullopt;
+  if (user) call.userDid = call.callerDid = *user;
+  VC_TRY_ASSIGN(const identity::Sha256 intentHash, identity::tokenBodyHash(*job.signature));
+  call.intentHash = hexEncode(intentHash);
+
+  store::SeenIntent seen;
+  seen.controlPlaneDid = controlPlane;
+  seen.intentId = call.id;
+  seen.fingerprint = job.fingerprint;
+  seen.intentHash = call.intentHash;
+  seen.acceptedAt = ports_.clock().now();
   // Only a new intent can be refused for its age or for want of room. One that is known has its answer already, or is
   // about to, and another one would contradict it.
-  const Status admitted = admitIntent(*token, intent);
-
-  auto call = newCall(CallKind::Intent, id, intent.action, intent.timeoutMs);
-  call->intentId = id;
-  if (intent.userDid) call->userDid = call->callerDid = intent.userDid->value;
-  if (intent.trace) {
-    call->traceparent = intent.trace->traceparent;
-    call->tracestate = intent.trace->tracestate;
+  if (job.tidy) VC_TRY(state.forgetIntents(seen.controlPlaneDid, seen.acceptedAt - kKeepIntents));
+  if (!job.admitted) {
+    VC_TRY_ASSIGN(job.seen, state.seenIntent(seen.controlPlaneDid, seen.intentId));
+    return settleOnly();
   }
-  store::SeenIntent seen;
-  seen.controlPlaneDid = controlPlane_->did().value;
-  seen.intentId = id;
-  seen.fingerprint = fingerprintOf(intent);
-  seen.acceptedAt = ports_.clock().now();
-  accepting_.insert(id);
-  const SteadyTime now = ports_.clock().steady();
-  const bool tidy = now >= nextTidy_;
-  if (tidy) nextTidy_ = now + kTidyInterval;
-  // Looking up and accepting are one durable step.
-  onState<Result<IntentLookup>>(
-      [seen, tidy, accept = admitted.ok()](store::AgentState& state) -> Result<IntentLookup> {
-        if (tidy) VC_TRY(state.forgetIntents(seen.acceptedAt - kKeepIntents));
-        IntentLookup lookup;
-        VC_TRY_ASSIGN(lookup.seen,
-                      accept ? state.acceptIntent(seen) : state.seenIntent(seen.controlPlaneDid, seen.intentId));
-        if (lookup.seen && lookup.seen->state == store::SeenIntent::State::Finished) {
-          VC_TRY_ASSIGN(lookup.result, readResult(std::exchange(lookup.seen->result, {})));
-        }
-        return lookup;
-      },
-      [this, call, admitted, fingerprint = seen.fingerprint,
-       params = admitted ? std::move(intent.params) : protocol::RawJson{}](auto found) {
-        accepting_.erase(call->id);
-        onLookup(call, params, fingerprint, admitted, std::move(found));
-      });
+  // Looking up, accepting and counting the request are one durable step.
+  usage_.reserve();
+  auto found = usage_.saveWith(
+      [&](const std::optional<store::StoredUsage>& usage) { return state.acceptIntent(seen, {usage, job.settled}); });
+  call.reserved = found.ok() && !*found;
+  if (!call.reserved) usage_.release();
+  VC_TRY_ASSIGN(job.seen, std::move(found));
+  return {};
 }
 
-void AgentCore::onLookup(std::shared_ptr<Call> call, protocol::RawJson params, const std::string& fingerprint,
-                         const Status& admitted, Result<IntentLookup> found) {
+void AgentCore::onAccepted(Acceptance& job, const Status& stored) {
+  const std::shared_ptr<Call>& call = job.call;
   const std::string& id = call->id;
-  if (!found)
+  if (!job.genuine) return refuseIntent(id, job.genuine.error());
+  if (!stored)
     return refuseIntent(
-        id, {found.error().code, "the intent cannot be recorded, so it does not run: " + found.error().message});
-  if (found->seen) {
-    const store::SeenIntent& seen = *found->seen;
-    if (seen.fingerprint != fingerprint) {
-      log(LogSeverity::Error, "Refused intent " + printable(id) + ": its id was used for another intent");
-      send(protocol::IntentAck{id, false, "intent id reused"});
-    } else if (found->result) {
-      log(LogSeverity::Info, "Intent " + printable(id) + " came again; its result is sent again");
-      sendResult(std::move(*found->result));
-    } else if (seen.state == store::SeenIntent::State::Interrupted) {
-      refuseIntent(id, {Errc::Interrupted, "a restart of the agent interrupted this intent; it does not run again"});
-    }
+        id, {stored.error().code, "the intent cannot be recorded, so it does not run: " + stored.error().message});
+  if (job.seen) return answerKnown(*job.seen, job.fingerprint);
+  if (!job.admitted) return refuseIntent(id, job.admitted.error());
+  log(LogSeverity::Info, "Intent received: " + printable(call->action) + " (" + printable(id) + ")");
+  journal_->intentReceived(id, call->action, job.intent.params.text);
+  const bool queued = launch(call, nullptr, [self = shared_from_this(), call, params = std::move(job.intent.params)] {
+    self->runIntent(call, params);
+  });
+  if (queued) return;
+  releaseRequest(*call);
+  finishIntent(call, {false, {}, "the agent is stopping", Errc::Interrupted});
+}
+
+void AgentCore::answerKnown(store::SeenIntent& seen, const std::string& fingerprint) {
+  const std::string& id = seen.intentId;
+  if (seen.fingerprint != fingerprint) {
+    log(LogSeverity::Error, "Refused intent " + printable(id) + ": its id was used for another intent");
+    if (phase_ == Phase::Authenticated)
+      send(protocol::IntentAck{id, false, "intent id reused", std::string(wireCode(Errc::Replayed))});
     return;
   }
-  if (!admitted) return refuseIntent(id, admitted.error());
-  log(LogSeverity::Info, "Intent received: " + printable(call->action) + " (" + printable(id) + ")");
-  journal_->intentReceived(id, call->action, params.text);
-  const bool queued = launch(
-      call, nullptr, [self = shared_from_this(), call, params = std::move(params)] { self->runIntent(call, params); });
-  if (!queued) finishIntent(call, {false, {}, "the agent is stopping", Errc::Interrupted});
+  if (seen.state == store::SeenIntent::State::Running) return;
+  auto result = readResult(std::move(seen.result));
+  if (!result) {
+    log(LogSeverity::Error, "Intent " + printable(id) + " came again; " + result.error().message);
+    return;
+  }
+  log(LogSeverity::Info, "Intent " + printable(id) + " came again; its result is sent again");
+  deliver(*result);
 }
 
 void AgentCore::runIntent(const std::shared_ptr<Call>& call, const protocol::RawJson& params) {
@@ -176,60 +231,6 @@ void AgentCore::runIntent(const std::shared_ptr<Call>& call, const protocol::Raw
     return std::move(text->text);
   });
   ports_.loop().post([self = shared_from_this(), call, outcome = std::move(outcome)] { self->endCall(call, outcome); });
-}
-
-void AgentCore::finishIntent(const std::shared_ptr<Call>& call, const Outcome& outcome) {
-  protocol::IntentResult result;
-  if (outcome.success) {
-    result.intentId = IntentId(call->id);
-    result.status = protocol::ResultStatus::Success;
-    result.output = protocol::RawJson{outcome.output};
-    result.executedAt = ports_.clock().now();
-  } else {
-    result = failedResult(call->id, {outcome.code, outcome.error}, ports_.clock().now());
-    log(LogSeverity::Error, "Intent " + printable(call->id) + " failed: " + outcome.error);
-  }
-  journal_->intentFinished(call->id, outcome.success,
-                           outcome.success ? std::optional(result.output->text) : std::nullopt, result.error);
-  recordIntent(std::move(result));
-}
-
-// Durable first, then on the wire: a result that was seen is never followed by another one.
-void AgentCore::recordIntent(protocol::IntentResult result) {
-  ReadyResult ready;
-  ready.intentId = result.intentId.value;
-  ready.success = result.status == protocol::ResultStatus::Success;
-  ready.error = result.error;
-  ready.text = compose(std::move(result));
-  auto work = [cp = controlPlane_->did().value, id = ready.intentId, text = ready.text](store::AgentState& state) {
-    return state.finishIntent(cp, id, text);
-  };
-  onState<Status>(std::move(work), [this, ready = std::move(ready)](const Status& saved) {
-    if (!saved)
-      log(LogSeverity::Error, "The result of intent " + printable(ready.intentId) +
-                                  " cannot be stored and cannot be sent again later: " + saved.error().message);
-    sendResult(ready);
-  });
-}
-
-void AgentCore::sendResult(ReadyResult result) {
-  if (phase_ != Phase::Authenticated || !sendText(result.text)) {
-    if (unsent_.size() >= kMaxUnsent) {
-      log(LogSeverity::Error,
-          "Too many results wait for a connection: the oldest is only sent when it is asked for again");
-      unsent_.pop_front();
-    }
-    unsent_.push_back(std::move(result));
-    return;
-  }
-  send(protocol::IntentAck{result.intentId, result.success, result.error});
-}
-
-void AgentCore::sendInterrupted() {
-  for (const auto& intent : std::exchange(setup_.interrupted, {})) {
-    if (intent.controlPlaneDid != controlPlane_->did().value) continue;
-    refuseIntent(intent.intentId, {Errc::Interrupted, "a restart of the agent interrupted this intent"});
-  }
 }
 
 }  // namespace vaultysclaw::detail

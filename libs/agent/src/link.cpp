@@ -59,7 +59,10 @@ void AgentCore::onDialed(Result<std::unique_ptr<net::Connection>> connection) {
     if (auto self = current()) self->onClosed(reason);
   };
   callbacks.onDrained = [current] {
-    if (auto self = current()) self->flushChats();
+    auto self = current();
+    if (!self) return;
+    self->flushChats();
+    self->resendResults();
   };
   connection_->start(std::move(callbacks));
 }
@@ -99,7 +102,11 @@ void AgentCore::dropConnection(std::string why) {
   expectedClose_.reset();
   heldChats_.clear();
   heldChatBytes_ = 0;
-  shared_.with([](Shared& s) { s.transport.clear(); });
+  paused_.reset();
+  shared_.with([](Shared& s) {
+    s.transport.clear();
+    s.paused.reset();
+  });
   for (auto& [number, running] : calls_) {
     // Nobody listens to a chat any more; an intent's result is kept for the next connection.
     if (running.call->kind != CallKind::Chat) continue;

@@ -57,6 +57,7 @@ void AgentCore::continueStop() {
           self->dropConnection({});
         });
   }
+  flushSettled();
   if (stateOps_ > 0 || !heldChats_.empty()) return;
   if (phase_ == Phase::Idle || phase_ == Phase::Dialing || !connection_) return stopped();
   leave("the agent stops");
@@ -71,6 +72,7 @@ void AgentCore::stopped() {
   sealTimer_.reset();
   heartbeatTimer_.reset();
   drainTimer_.reset();
+  settleTimer_.reset();
   initiator_.reset();
   sealKeys_.reset();
   seal_.reset();

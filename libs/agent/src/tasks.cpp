@@ -33,6 +33,7 @@ void AgentCore::onTask(const protocol::Message& message, protocol::TaskEnqueue& 
     sendTaskStatus(*call, "failed", &outcome);
   };
   if (stopping_) return refuse("the agent is stopping");
+  if (paused_) return refuse(pausedError(*paused_).message);
   if (!roomForCall()) return refuse("the agent is busy: too many calls wait");
   if (wire.scheduledAt) {
     const auto at = fromIso8601(*wire.scheduledAt);

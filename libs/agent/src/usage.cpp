@@ -16,7 +16,7 @@ void increase(std::int64_t& counter, std::int64_t by) {
 }  // namespace
 
 UsageBook::UsageBook(store::AgentState& state, store::StoredUsage stored, Clock& clock)
-    : state_(&state), clock_(clock), usage_(stored) {}
+    : state_(&state), clock_(clock), usage_(stored), written_(stored) {}
 
 void UsageBook::rollDay(store::StoredUsage& usage) const {
   const std::int64_t day = policy::utcDay(clock_.now());
@@ -55,9 +55,11 @@ Status UsageBook::add(const TokenUsage& tokens) {
 }
 
 Status UsageBook::admit(const policy::Request& request, const policy::Grant& grant,
-                        const std::vector<policy::LiveDelegation>& delegations, const TokenUsage& budgetToday) {
+                        const std::vector<policy::LiveDelegation>& delegations, const TokenUsage& budgetToday,
+                        Reserved reserved) {
   {
     std::lock_guard lock(mutex_);
+    if (reserved == Reserved::Yes) --reserved_;
     const WallTime now = clock_.now();
     policy::Usage usage{budgetToday.total(), usage_.requestsThisHour, usage_.hourWindowStart};
     VC_TRY(policy::authorise(request, grant, usage, delegations, now));
@@ -66,7 +68,27 @@ Status UsageBook::admit(const policy::Request& request, const policy::Grant& gra
     usage_.requestsThisHour = usage.requestsThisHour;
     usage_.hourWindowStart = usage.hourWindowStart;
   }
-  return save();
+  return reserved == Reserved::Yes ? Status() : save();
+}
+
+void UsageBook::reserve() {
+  std::lock_guard lock(mutex_);
+  ++reserved_;
+}
+
+void UsageBook::release() {
+  std::lock_guard lock(mutex_);
+  --reserved_;
+}
+
+store::StoredUsage UsageBook::toStore() const {
+  std::lock_guard lock(mutex_);
+  store::StoredUsage all = usage_;
+  if (reserved_ == 0) return all;
+  const policy::Usage first = policy::countRequest({0, all.requestsThisHour, all.hourWindowStart}, clock_.now());
+  all.requestsThisHour = first.requestsThisHour + reserved_ - 1;
+  all.hourWindowStart = first.hourWindowStart;
+  return all;
 }
 
 UsageBook::Sync UsageBook::openSync(const std::string& newId) {
@@ -91,14 +113,10 @@ bool UsageBook::acknowledge(const std::string& id) {
 }
 
 Status UsageBook::save() {
-  std::lock_guard saving(saving_);
-  store::StoredUsage copy;
-  {
-    std::lock_guard lock(mutex_);
-    copy = usage_;
-  }
-  if (state_ == nullptr) return Error{Errc::Unavailable, "the agent has stopped"};
-  return state_->saveUsage(copy);
+  return saveWith([this](const std::optional<store::StoredUsage>& changed) -> Status {
+    if (state_ == nullptr) return Error{Errc::Unavailable, "the agent has stopped"};
+    return changed ? state_->saveUsage(*changed) : Status();
+  });
 }
 
 void UsageBook::close() {

@@ -162,13 +162,22 @@ class AgentTest : public ::testing::Test {
     }
     return found;
   }
+  // Of the result, or of the refusal of an intent that has none.
   std::string error(const std::string& id) const {
-    const auto r = result(id);
-    return r ? r->error.value_or("(success)") : "(no result)";
+    if (const auto r = result(id)) return r->error.value_or("(success)");
+    const auto refused = refusal(id);
+    return refused ? refused->reason.value_or("(none)") : "(no result)";
   }
   std::string code(const std::string& id) const {
-    const auto r = result(id);
-    return r ? r->code.value_or("(none)") : "(no result)";
+    if (const auto r = result(id)) return r->code.value_or("(none)");
+    const auto refused = refusal(id);
+    return refused ? refused->code.value_or("(none)") : "(no result)";
+  }
+  std::optional<protocol::IntentAck> refusal(const std::string& id) const {
+    for (const auto& ack : acks()) {
+      if (ack.messageId == id && !ack.success) return ack;
+    }
+    return std::nullopt;
   }
   std::vector<protocol::IntentAck> acks() const { return cp.all<protocol::IntentAck>(); }
   // What one conversation heard, as text: chunks joined, then "|done" or "|error:code:text".

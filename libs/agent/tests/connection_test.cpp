@@ -36,9 +36,9 @@ TEST_F(Connecting, SignsNameAndCapabilitiesInVersion1) {
   ASSERT_NE(metadata.map(), nullptr);
   std::vector<std::string> keys;
   for (const auto& [key, value] : *metadata.map()) keys.push_back(*key.string());
-  EXPECT_THAT(keys, ElementsAre("name", "capabilities", "features"));
+  EXPECT_THAT(keys, ElementsAre("name", "capabilities", "features", "dh"));
   EXPECT_EQ(*metadata.find("name")->string(), "test-agent");
-  EXPECT_EQ(*metadata.find("features"), msgpack::Value(msgpack::Array{msgpack::Value("control-v2")}));
+  EXPECT_EQ(identity::Features::fromMetadata(metadata).value(), identity::Features::ours());
 }
 
 TEST_F(Connecting, WaitsForAnOperatorAndThenConnects) {

@@ -198,16 +198,14 @@ TEST_F(Hooks, ApprovalsBlockTheHandlerUntilAnswered) {
     return Json(answer.approved);
   };
   intent("i1", "text_generation");
-  world.network.setHook([&](Direction direction, net::FrameKind, std::string& text) {
-    if (direction == Direction::ToServer && text.find("tool_approval_request") != std::string::npos) {
-      const auto request = std::get<protocol::ToolApprovalRequest>(protocol::decode(text)->payload);
-      EXPECT_EQ(request.args.text, R"({"cmd":"ls"})");
-      cp.send(protocol::ToolApprovalResponse{RequestId("unknown"), true, {}});
-      cp.send(protocol::ToolApprovalResponse{request.requestId, true, "fine"});
-      cp.send(protocol::ToolApprovalResponse{request.requestId, false, "again"});  // single use
-    }
-    return true;
-  });
+  cp.onHeard = [&](const protocol::Message& message) {
+    const auto* request = std::get_if<protocol::ToolApprovalRequest>(&message.payload);
+    if (request == nullptr) return;
+    EXPECT_EQ(request->args.text, R"({"cmd":"ls"})");
+    cp.send(protocol::ToolApprovalResponse{RequestId("unknown"), true, {}});
+    cp.send(protocol::ToolApprovalResponse{request->requestId, true, "fine"});
+    cp.send(protocol::ToolApprovalResponse{request->requestId, false, "again"});  // single use
+  };
   world.runHandler();
   EXPECT_TRUE(answer.approved);
   EXPECT_EQ(answer.reason, "fine");

@@ -402,7 +402,7 @@ TEST_F(Intents, VerifyIntentMessageAcceptsOnlyTheControlPlanes) {
   const Bytes id = cp.id().id();
   // The token's expiry is compared with the real clock; the world's clock may stand before or after it.
   std::string why;
-  const bool valid = verifyIntentMessage(cp.intentText("i2", "text_generation", {}), id, &why);
+  const bool valid = verifyIntentMessage(cp.intentText("i2", "text_generation", {.v2 = false}), id, &why);
   EXPECT_TRUE(valid) << why;
   const auto stranger = identity::VaultysId::generate(identity::IdType::Machine, world.entropy);
   EXPECT_FALSE(verifyIntentMessage(text, stranger.id(), &why));

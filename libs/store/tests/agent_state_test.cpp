@@ -1,6 +1,7 @@
 #include "store/agent_state.hpp"
 
 #include <gtest/gtest.h>
+#include <sqlite3.h>
 
 #include <atomic>
 #include <thread>
@@ -25,7 +26,18 @@ class AgentStateTest : public ::testing::Test {
     return {.controlPlaneDid = "did:vaultys:cp",
             .intentId = id,
             .fingerprint = "print-" + id,
+            .intentHash = "hash-" + id,
             .acceptedAt = fromUnixMillis(at)};
+  }
+  Status finish(const std::string& id, const std::string& result = "r", const Riders& riders = {}) {
+    return state_->finishIntent("did:vaultys:cp", id, {result, "hash of " + result}, riders);
+  }
+  std::vector<std::string> outbox(const std::string& controlPlane = "did:vaultys:cp") {
+    std::vector<std::string> ids;
+    const auto all = state_->outbox(controlPlane);
+    EXPECT_TRUE(all.ok());
+    for (const auto& entry : *all) ids.push_back(entry.intentId);
+    return ids;
   }
   std::optional<SeenIntent> accept(const SeenIntent& which) {
     auto seen = state_->acceptIntent(which);
@@ -45,6 +57,7 @@ TEST_F(AgentStateTest, AcceptsAnIntentOnceEverPerControlPlane) {
   EXPECT_EQ(again->controlPlaneDid, "did:vaultys:cp");
   EXPECT_EQ(again->intentId, "one");
   EXPECT_EQ(again->fingerprint, "print-one");
+  EXPECT_EQ(again->intentHash, "hash-one");
   EXPECT_EQ(again->state, SeenIntent::State::Running);
   EXPECT_EQ(again->result, "");
   EXPECT_EQ(again->acceptedAt, fromUnixMillis(1000));
@@ -76,50 +89,133 @@ TEST_F(AgentStateTest, AcceptsAsRunningWhateverTheCallerClaims) {
 TEST_F(AgentStateTest, KeepsTheFirstAnswer) {
   const std::string result = std::string("\0\xff", 2) + " '); DROP TABLE intents; --";
   accept(intent("one"));
-  VC_EXPECT_OK(state_->finishIntent("did:vaultys:cp", "one", result));
+  VC_EXPECT_OK(finish("one", result));
   reopen();
-  VC_EXPECT_ERROR(Errc::Conflict, state_->finishIntent("did:vaultys:cp", "one", "second"));
-  VC_EXPECT_ERROR(Errc::NotFound, state_->finishIntent("did:vaultys:cp", "two", "x"));
-  VC_EXPECT_ERROR(Errc::NotFound, state_->finishIntent("did:vaultys:other", "one", "x"));
+  VC_EXPECT_ERROR(Errc::Conflict, finish("one", "second"));
+  VC_EXPECT_ERROR(Errc::NotFound, finish("two"));
+  VC_EXPECT_ERROR(Errc::NotFound, state_->finishIntent("did:vaultys:other", "one", {}));
   const auto seen = accept(intent("one"));
   ASSERT_TRUE(seen);
   EXPECT_EQ(seen->state, SeenIntent::State::Finished);
   EXPECT_EQ(seen->result, result);
 }
 
-TEST_F(AgentStateTest, InterruptsWhatRanWhenTheProcessEnded) {
-  accept(intent("late", 3000));
-  accept(intent("early", 2000));
+TEST_F(AgentStateTest, AnswersWhatRanWhenTheProcessEnded) {
+  accept(intent("first", 3000));
+  accept(intent("second", 2000));
   accept(intent("finished", 1000));
-  VC_EXPECT_OK(state_->finishIntent("did:vaultys:cp", "finished", "r"));
+  VC_EXPECT_OK(finish("finished"));
   reopen();
-  const auto interrupted = state_->interruptRunning();
-  ASSERT_TRUE(interrupted.ok());
-  ASSERT_EQ(interrupted->size(), 2u);
-  EXPECT_EQ((*interrupted)[0].intentId, "early");
-  EXPECT_EQ((*interrupted)[0].state, SeenIntent::State::Interrupted);
-  EXPECT_EQ((*interrupted)[1].intentId, "late");
+  std::vector<std::string> asked;
+  const auto answer = [&](const SeenIntent& seen) {
+    asked.push_back(seen.intentId + " " + seen.intentHash);
+    return FinishedIntent{"interrupted", "h"};
+  };
+  EXPECT_EQ(*state_->interruptRunning(answer), 2u);
+  EXPECT_EQ(asked, (std::vector<std::string>{"first hash-first", "second hash-second"}));
   reopen();
-  EXPECT_TRUE(state_->interruptRunning()->empty());
-  EXPECT_EQ(accept(intent("early"))->state, SeenIntent::State::Interrupted);
-  EXPECT_EQ(accept(intent("finished"))->state, SeenIntent::State::Finished);
-  VC_EXPECT_ERROR(Errc::Conflict, state_->finishIntent("did:vaultys:cp", "early", "too late"));
+  EXPECT_EQ(*state_->interruptRunning(answer), 0u);
+  EXPECT_EQ(accept(intent("first"))->state, SeenIntent::State::Finished);
+  EXPECT_EQ(accept(intent("first"))->result, "interrupted");
+  EXPECT_EQ(accept(intent("finished"))->result, "r");
+  VC_EXPECT_ERROR(Errc::Conflict, finish("first", "too late"));
 }
 
-TEST_F(AgentStateTest, ForgetsOnlyWhatHasEndedBeforeTheTime) {
-  accept(intent("running", 1000));
-  accept(intent("old", 1000));
-  accept(intent("edge", 2000));
-  VC_EXPECT_OK(state_->finishIntent("did:vaultys:cp", "old", ""));
-  VC_EXPECT_OK(state_->finishIntent("did:vaultys:cp", "edge", ""));
-  VC_EXPECT_OK(state_->forgetIntents(fromUnixMillis(2000)));
+// A file of the version before outboxes: 1 had ended, 2 had been interrupted.
+TEST_F(AgentStateTest, CarriesAnOlderFileOver) {
+  state_.reset();
+  sqlite3* db = nullptr;
+  ASSERT_EQ(sqlite3_open((directory_ / "agent.db").c_str(), &db), SQLITE_OK);
+  EXPECT_EQ(sqlite3_exec(db,
+                         "DROP INDEX intents_open; DROP INDEX intents_by_age;"
+                         "ALTER TABLE intents DROP COLUMN intent_hash; ALTER TABLE intents DROP COLUMN result_hash;"
+                         "CREATE INDEX intents_by_state ON intents (state, accepted_at);"
+                         "INSERT INTO intents VALUES ('did:vaultys:cp', 'ended', 'f', 1, x'72', 1000),"
+                         "  ('did:vaultys:cp', 'interrupted', 'f', 2, x'', 1000);"
+                         "PRAGMA user_version=2",
+                         nullptr, nullptr, nullptr),
+            SQLITE_OK)
+      << sqlite3_errmsg(db);
+  sqlite3_close(db);
   reopen();
-  EXPECT_TRUE(accept(intent("running")));
-  EXPECT_TRUE(accept(intent("edge")));
-  EXPECT_FALSE(accept(intent("old")));
-  EXPECT_EQ(state_->interruptRunning()->size(), 2u);  // "running", and "old", which is new again
-  VC_EXPECT_OK(state_->forgetIntents(fromUnixMillis(1500)));
-  EXPECT_FALSE(accept(intent("running")));
+  EXPECT_EQ(accept(intent("ended"))->state, SeenIntent::State::Delivered);
+  EXPECT_EQ(accept(intent("ended"))->result, "r");
+  std::string hash = "?";
+  EXPECT_EQ(*state_->interruptRunning([&](const SeenIntent& seen) {
+    hash = seen.intentHash;
+    return FinishedIntent{"interrupted", ""};
+  }),
+            1u);
+  EXPECT_EQ(hash, "");
+  EXPECT_EQ(outbox(), (std::vector<std::string>{"interrupted"}));
+}
+
+TEST_F(AgentStateTest, ShowsWhatIsToBeDeliveredInOrderOfAcceptance) {
+  for (const char* id : {"a", "b", "c", "d"}) accept(intent(id));
+  SeenIntent other = intent("e");
+  other.controlPlaneDid = "did:vaultys:other";
+  accept(other);
+  for (const char* id : {"c", "a", "b"}) VC_EXPECT_OK(finish(id, "result"));
+  VC_EXPECT_OK(state_->finishIntent("did:vaultys:other", "e", {"r", ""}));
+  reopen();
+  EXPECT_EQ(outbox(), (std::vector<std::string>{"a", "b", "c"}));
+  EXPECT_EQ(outbox("did:vaultys:other"), (std::vector<std::string>{"e"}));
+  const auto all = *state_->outbox("did:vaultys:cp");
+  EXPECT_EQ(all[0].resultHash, "hash of result");
+  EXPECT_EQ(all[0].bytes, 6u);
+}
+
+TEST_F(AgentStateTest, SettlesResultsWithOtherWritesOrAlone) {
+  for (const char* id : {"a", "b", "c", "running"}) accept(intent(id));
+  for (const char* id : {"a", "b", "c"}) VC_EXPECT_OK(finish(id));
+  const StoredUsage usage{.promptToday = 7};
+  ASSERT_TRUE(state_->acceptIntent(intent("d"), {usage, {{"a", SeenIntent::State::Delivered}}}).ok());
+  VC_EXPECT_OK(finish("d", "r", {{}, {{"b", SeenIntent::State::Rejected}}}));
+  VC_EXPECT_OK(state_->settle("did:vaultys:cp", {{"d", SeenIntent::State::Delivered},
+                                                 {"a", SeenIntent::State::Rejected},
+                                                 {"running", SeenIntent::State::Delivered},
+                                                 {"never", SeenIntent::State::Delivered}}));
+  VC_EXPECT_OK(state_->settle("did:vaultys:other", {{"c", SeenIntent::State::Delivered}}));
+  reopen();
+  EXPECT_EQ(outbox(), (std::vector<std::string>{"c"}));
+  EXPECT_EQ(state_->usage()->promptToday, 7);
+  EXPECT_EQ(accept(intent("a"))->state, SeenIntent::State::Delivered);
+  EXPECT_EQ(accept(intent("b"))->state, SeenIntent::State::Rejected);
+  EXPECT_EQ(accept(intent("b"))->result, "r");
+  EXPECT_EQ(accept(intent("running"))->state, SeenIntent::State::Running);
+}
+
+TEST_F(AgentStateTest, WritesTheRidersOfAnIntentThatIsKnown) {
+  accept(intent("one"));
+  ASSERT_TRUE(state_->acceptIntent(intent("one"), {StoredUsage{.promptToday = 3}, {}}).ok());
+  EXPECT_EQ(state_->usage()->promptToday, 3);
+  VC_EXPECT_ERROR(Errc::NotFound, finish("two", "r", {StoredUsage{.promptToday = 4}, {}}));
+  EXPECT_EQ(state_->usage()->promptToday, 3);
+}
+
+TEST_F(AgentStateTest, ForgetsWhatIsOldAndNeedsNothingMore) {
+  accept(intent("running", 1000));
+  for (const char* id : {"delivered", "rejected", "unsent"}) {
+    accept(intent(id, 1000));
+    VC_EXPECT_OK(finish(id));
+  }
+  accept(intent("edge", 2000));
+  VC_EXPECT_OK(finish("edge"));
+  VC_EXPECT_OK(state_->settle("did:vaultys:cp", {{"delivered", SeenIntent::State::Delivered},
+                                                 {"rejected", SeenIntent::State::Rejected},
+                                                 {"edge", SeenIntent::State::Delivered}}));
+  VC_EXPECT_OK(state_->forgetIntents("did:vaultys:cp", fromUnixMillis(2000)));
+  reopen();
+  const auto known = [&](const char* id) { return state_->seenIntent("did:vaultys:cp", id)->has_value(); };
+  EXPECT_TRUE(known("running"));
+  EXPECT_TRUE(known("edge"));
+  EXPECT_TRUE(known("unsent"));
+  EXPECT_FALSE(known("delivered"));
+  EXPECT_FALSE(known("rejected"));
+  // Of a control plane that this agent no longer belongs to.
+  VC_EXPECT_OK(state_->forgetIntents("did:vaultys:new", fromUnixMillis(2000)));
+  EXPECT_FALSE(known("unsent"));
+  EXPECT_TRUE(known("running"));
 }
 
 TEST_F(AgentStateTest, RemembersUsage) {

@@ -23,11 +23,11 @@ struct Kind {
 
 Status openAgent(const fs::path& path, const std::function<void()>& whileOpen) {
   VC_TRY_ASSIGN(const auto state, openAgentState(path));
-  VC_TRY(state->put("k", "value"));
+  VC_TRY(state->putAll({{"k", "value"}}));
   VC_TRY(state->get("k"));
   VC_TRY(state->delegations());
   VC_TRY(state->usage());
-  VC_TRY(state->interruptRunning());
+  VC_TRY(state->interruptRunning([](const SeenIntent&) { return FinishedIntent{}; }));
   whileOpen();
   return {};
 }

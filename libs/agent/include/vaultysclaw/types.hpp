@@ -227,6 +227,7 @@ struct AgentInfo {
   std::string transport;        // "ws", "wss"; empty when not connected
   std::string controlPlaneDid;  // the pinned one; empty before the first approval
   std::vector<AgentPeerGrant> peers = {};
+  std::optional<std::string> paused = {};  // the control plane lets nothing run now, and why
   TokenUsage tokensToday = {};
   std::uint64_t droppedLogs = 0;  // log events that a slow listener made the runtime drop
   std::vector<RecentLog> recentLogs = {};

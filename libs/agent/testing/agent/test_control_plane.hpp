@@ -52,8 +52,9 @@ class TestControlPlane {
   std::optional<std::int64_t> maxTokensPerDay, maxRequestsPerHour;
   std::optional<std::string> policyId, policyExpiresAt;
   bool answersHeartbeats = true;
-  milliseconds clockOffset{0};   // its clock, from the world's
-  std::function<void()> onInit;  // before STEP1 is sent
+  milliseconds clockOffset{0};                            // its clock, from the world's
+  std::function<void()> onInit;                           // before STEP1 is sent
+  std::function<void(const protocol::Message&)> onHeard;  // each message, before it is answered
 
   // ---- what it lists and proves; how it lies ----
   identity::Features features = identity::Features::ours();  // none: no member `features`, as the original
@@ -248,6 +249,7 @@ class TestControlPlane {
     auto message = protocol::decode(text);
     VC_ASSERT(message.ok(), "the agent sent something that is no message");
     received.push_back(*message);
+    if (onHeard) onHeard(*message);
     if (std::holds_alternative<protocol::Register>(message->payload)) return startHandshake();
     if (const auto* challenge = std::get_if<protocol::AuthChallenge>(&message->payload)) return onChallenge(*challenge);
     if (const auto* result = std::get_if<protocol::IntentResult>(&message->payload)) return onResult(*result);

@@ -4,6 +4,7 @@
 #pragma once
 
 #include <filesystem>
+#include <functional>
 #include <memory>
 #include <optional>
 #include <string>
@@ -19,10 +20,29 @@ struct SeenIntent {
   std::string controlPlaneDid{};
   std::string intentId{};
   std::string fingerprint{};  // of what the intent asks for: action, user and params; tells a resend from a reuse
-  enum class State : std::uint8_t { Running = 0, Finished = 1, Interrupted = 2 };
+  std::string intentHash{};   // hex SHA-256 of the accepted token's body; empty for those of an older version's file
+  // Finished: its result waits to be delivered. Rejected: the control plane will never take it.
+  enum class State : std::uint8_t { Running = 0, Finished = 1, Delivered = 3, Rejected = 4 };
   State state = State::Running;
-  std::string result{};  // the encoded result payload, once finished
+  std::string result{};  // the encoded result message, once finished
   WallTime acceptedAt{};
+};
+
+// A result that waits to be delivered.
+struct OutboxEntry {
+  std::string intentId{};
+  std::string resultHash{};  // hex SHA-256 of its signed body; empty when it is not signed
+  std::size_t bytes = 0;     // of the encoded message
+};
+
+struct SettledResult {
+  std::string intentId{};
+  SeenIntent::State state = SeenIntent::State::Delivered;  // or Rejected
+};
+
+struct FinishedIntent {
+  std::string result{};
+  std::string resultHash{};
 };
 
 struct StoredDelegation {
@@ -40,6 +60,13 @@ struct StoredUsage {
   std::int64_t promptSyncing = 0, completionSyncing = 0;
   std::int64_t requestsThisHour = 0;
   WallTime hourWindowStart{};
+  bool operator==(const StoredUsage&) const = default;
+};
+
+// What is written along with an intent, in the same transaction.
+struct Riders {
+  std::optional<StoredUsage> usage{};
+  std::vector<SettledResult> settled{};  // of the intent's control plane
 };
 
 // Blocking; each method is one durable transaction (synchronous=FULL) that has committed when it returns.
@@ -48,18 +75,24 @@ class AgentState {
  public:
   virtual ~AgentState() = default;
 
-  // Inserts as Running if (control plane, id) is new and returns nothing; else returns what is stored.
-  virtual Result<std::optional<SeenIntent>> acceptIntent(const SeenIntent& intent) = 0;
+  // Inserts as Running if (control plane, id) is new and returns nothing; else returns what is stored. The riders are
+  // written in either case.
+  virtual Result<std::optional<SeenIntent>> acceptIntent(const SeenIntent& intent, const Riders& riders = {}) = 0;
   // What is stored, without inserting.
   virtual Result<std::optional<SeenIntent>> seenIntent(const std::string& controlPlaneDid,
                                                        const std::string& intentId) = 0;
-  // Running becomes Finished. Conflict when it has ended already (the first answer counts), NotFound when unknown.
+  // Running becomes Finished. Conflict when it has ended already (the first answer counts), NotFound when unknown;
+  // nothing is written then.
   virtual Status finishIntent(const std::string& controlPlaneDid, const std::string& intentId,
-                              std::string_view result) = 0;
-  // At start: what was running when the process ended becomes Interrupted; returns those.
-  virtual Result<std::vector<SeenIntent>> interruptRunning() = 0;
-  // Forgets finished and interrupted intents accepted before `before`.
-  virtual Status forgetIntents(WallTime before) = 0;
+                              const FinishedIntent& finished, const Riders& riders = {}) = 0;
+  // At start: what was running when the process ended is finished with what `answer` says. Returns how many.
+  virtual Result<std::size_t> interruptRunning(const std::function<FinishedIntent(const SeenIntent&)>& answer) = 0;
+  // The finished intents of one control plane, in the order in which they were accepted.
+  virtual Result<std::vector<OutboxEntry>> outbox(const std::string& controlPlaneDid) = 0;
+  // Finished becomes Delivered or Rejected; others stay as they are.
+  virtual Status settle(const std::string& controlPlaneDid, const std::vector<SettledResult>& settled) = 0;
+  // Forgets what was accepted before `before`, but for what is running and what `controlPlaneDid` is still to get.
+  virtual Status forgetIntents(const std::string& controlPlaneDid, WallTime before) = 0;
 
   virtual Result<StoredUsage> usage() = 0;  // all zero before the first saveUsage
   virtual Status saveUsage(const StoredUsage& usage) = 0;

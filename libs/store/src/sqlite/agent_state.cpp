@@ -50,6 +50,16 @@ ALTER TABLE usage ADD COLUMN sync_id TEXT NOT NULL DEFAULT '';
 ALTER TABLE usage ADD COLUMN prompt_syncing INTEGER NOT NULL DEFAULT 0;
 ALTER TABLE usage ADD COLUMN completion_syncing INTEGER NOT NULL DEFAULT 0;
 )sql",
+    // What had ended counts as delivered, as it did; what had been interrupted (2) is answered at the next start.
+    R"sql(
+ALTER TABLE intents ADD COLUMN intent_hash TEXT NOT NULL DEFAULT '';
+ALTER TABLE intents ADD COLUMN result_hash TEXT NOT NULL DEFAULT '';
+DROP INDEX intents_by_state;
+UPDATE intents SET state = 3 WHERE state = 1;
+UPDATE intents SET state = 0 WHERE state = 2;
+CREATE INDEX intents_open ON intents (state) WHERE state < 2;
+CREATE INDEX intents_by_age ON intents (accepted_at);
+)sql",
 };
 
 constexpr sqlite::Schema kSchema{"agent state", sqlite::kAgentStateId, kMigrations};
@@ -65,17 +75,21 @@ constexpr int stateNumber(SeenIntent::State state) {
   return static_cast<int>(state);
 }
 
+// The columns in the order of the queries below.
 Result<SeenIntent> readIntent(Statement& row) {
   SeenIntent intent{.controlPlaneDid = row.text(),
                     .intentId = row.text(),
                     .fingerprint = row.text(),
+                    .intentHash = row.text(),
                     .state = SeenIntent::State::Running,
                     .result = textOf(row.blob()),
                     .acceptedAt = row.time()};
   const std::int64_t state = row.integer();
-  if (state < 0 || state > stateNumber(SeenIntent::State::Interrupted)) {
+  const bool known =
+      state == stateNumber(SeenIntent::State::Running) || state == stateNumber(SeenIntent::State::Finished) ||
+      state == stateNumber(SeenIntent::State::Delivered) || state == stateNumber(SeenIntent::State::Rejected);
+  if (!known)
     return Error{Errc::Malformed, "the agent state holds an intent in unknown state " + std::to_string(state)};
-  }
   intent.state = static_cast<SeenIntent::State>(state);
   return intent;
 }
@@ -85,16 +99,22 @@ class SqliteAgentState final : public AgentState {
  public:
   explicit SqliteAgentState(sqlite::OwnedFile file) : file_(std::move(file)) {}
 
-  Result<std::optional<SeenIntent>> acceptIntent(const SeenIntent& intent) override {
+  Result<std::optional<SeenIntent>> acceptIntent(const SeenIntent& intent, const Riders& riders) override {
     std::lock_guard lock(mutex_);
-    VC_TRY_ASSIGN(
-        const std::int64_t inserted,
-        db().run("INSERT INTO intents (control_plane_did, intent_id, fingerprint, state, result, accepted_at) "
-                 "VALUES (?, ?, ?, 0, x'', ?) ON CONFLICT DO NOTHING",
-                 intent.controlPlaneDid, intent.intentId, intent.fingerprint, intent.acceptedAt));
-    if (inserted == 1) return std::optional<SeenIntent>();
-    VC_TRY_ASSIGN(std::optional<SeenIntent> seen, find(intent.controlPlaneDid, intent.intentId));
-    if (!seen) return Error{Errc::Internal, "an intent that exists cannot be read"};
+    std::optional<SeenIntent> seen;
+    const auto body = [&]() -> Status {
+      VC_TRY_ASSIGN(
+          const std::int64_t inserted,
+          db().run("INSERT INTO intents (control_plane_did, intent_id, fingerprint, intent_hash, state, "
+                   "result, accepted_at) VALUES (?, ?, ?, ?, 0, x'', ?) ON CONFLICT DO NOTHING",
+                   intent.controlPlaneDid, intent.intentId, intent.fingerprint, intent.intentHash, intent.acceptedAt));
+      if (inserted == 0) {
+        VC_TRY_ASSIGN(seen, find(intent.controlPlaneDid, intent.intentId));
+        if (!seen) return Error{Errc::Internal, "an intent that exists cannot be read"};
+      }
+      return write(intent.controlPlaneDid, riders);
+    };
+    VC_TRY(inTransaction(db(), body));
     return seen;
   }
 
@@ -104,46 +124,65 @@ class SqliteAgentState final : public AgentState {
     return find(controlPlaneDid, intentId);
   }
 
-  Status finishIntent(const std::string& controlPlaneDid, const std::string& intentId,
-                      std::string_view result) override {
+  Status finishIntent(const std::string& controlPlaneDid, const std::string& intentId, const FinishedIntent& finished,
+                      const Riders& riders) override {
     std::lock_guard lock(mutex_);
-    VC_TRY_ASSIGN(const std::int64_t changed, db().run("UPDATE intents SET state = 1, result = ? "
-                                                       "WHERE control_plane_did = ? AND intent_id = ? AND state = 0",
-                                                       blobOf(result), controlPlaneDid, intentId));
-    if (changed == 1) return {};
-    VC_TRY_ASSIGN(Statement found, db().query("SELECT 1 FROM intents WHERE control_plane_did = ? AND intent_id = ?",
-                                              controlPlaneDid, intentId));
-    VC_TRY_ASSIGN(const bool known, found.step());
-    if (!known) return Error{Errc::NotFound, "no intent with this id was accepted"};
-    return Error{Errc::Conflict, "the intent has ended already; its first answer counts"};
+    return inTransaction(db(), [&]() -> Status {
+      VC_TRY_ASSIGN(const std::int64_t changed, finish(controlPlaneDid, intentId, finished));
+      if (changed == 1) return write(controlPlaneDid, riders);
+      VC_TRY_ASSIGN(const auto known, find(controlPlaneDid, intentId));
+      if (!known) return Error{Errc::NotFound, "no intent with this id was accepted"};
+      return Error{Errc::Conflict, "the intent has ended already; its first answer counts"};
+    });
   }
 
-  Result<std::vector<SeenIntent>> interruptRunning() override {
+  Result<std::size_t> interruptRunning(const std::function<FinishedIntent(const SeenIntent&)>& answer) override {
     std::lock_guard lock(mutex_);
-    std::vector<SeenIntent> interrupted;
+    std::vector<SeenIntent> running;
     const auto body = [&]() -> Status {
       {
         VC_TRY_ASSIGN(Statement rows,
-                      db().query("SELECT control_plane_did, intent_id, fingerprint, result, accepted_at, "
-                                 "2 FROM intents WHERE state = 0 ORDER BY accepted_at, rowid"));
+                      db().query("SELECT control_plane_did, intent_id, fingerprint, intent_hash, result, accepted_at, "
+                                 "state FROM intents WHERE state < 2 AND state = 0 ORDER BY rowid"));
         for (;;) {
           VC_TRY_ASSIGN(const bool row, rows.step());
           if (!row) break;
           VC_TRY_ASSIGN(SeenIntent intent, readIntent(rows));
-          interrupted.push_back(std::move(intent));
+          running.push_back(std::move(intent));
         }
       }
-      VC_TRY(db().run("UPDATE intents SET state = 2 WHERE state = 0"));
+      for (const SeenIntent& intent : running) VC_TRY(finish(intent.controlPlaneDid, intent.intentId, answer(intent)));
       return {};
     };
     VC_TRY(inTransaction(db(), body));
-    return interrupted;
+    return running.size();
   }
 
-  Status forgetIntents(WallTime before) override {
+  Result<std::vector<OutboxEntry>> outbox(const std::string& controlPlaneDid) override {
     std::lock_guard lock(mutex_);
-    // Spelled out by state, so that the index serves it.
-    VC_TRY(db().run("DELETE FROM intents WHERE state IN (1, 2) AND accepted_at < ?", before));
+    VC_TRY_ASSIGN(Statement rows, db().query("SELECT intent_id, result_hash, length(result) FROM intents "
+                                             "WHERE state < 2 AND state = 1 AND control_plane_did = ? ORDER BY rowid",
+                                             controlPlaneDid));
+    std::vector<OutboxEntry> all;
+    for (;;) {
+      VC_TRY_ASSIGN(const bool row, rows.step());
+      if (!row) return all;
+      all.push_back(
+          {.intentId = rows.text(), .resultHash = rows.text(), .bytes = static_cast<std::size_t>(rows.integer())});
+    }
+  }
+
+  Status settle(const std::string& controlPlaneDid, const std::vector<SettledResult>& settled) override {
+    std::lock_guard lock(mutex_);
+    return inTransaction(db(), [&] { return write(controlPlaneDid, {.usage = {}, .settled = settled}); });
+  }
+
+  Status forgetIntents(const std::string& controlPlaneDid, WallTime before) override {
+    std::lock_guard lock(mutex_);
+    VC_TRY(
+        db().run("DELETE FROM intents WHERE accepted_at < ? AND state > 0 "
+                 "AND NOT (state = 1 AND control_plane_did = ?)",
+                 before, controlPlaneDid));
     return {};
   }
 
@@ -169,15 +208,9 @@ class SqliteAgentState final : public AgentState {
                        .hourWindowStart = found.time()};
   }
 
-  Status saveUsage(const StoredUsage& u) override {
+  Status saveUsage(const StoredUsage& usage) override {
     std::lock_guard lock(mutex_);
-    VC_TRY(db().run(
-        "INSERT OR REPLACE INTO usage (id, utc_day, prompt_today, completion_today, prompt_total, "
-        "completion_total, prompt_unsynced, completion_unsynced, sync_id, prompt_syncing, completion_syncing, "
-        "requests_this_hour, hour_window_start) VALUES (1, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
-        u.utcDay, u.promptToday, u.completionToday, u.promptTotal, u.completionTotal, u.promptUnsynced,
-        u.completionUnsynced, u.syncId, u.promptSyncing, u.completionSyncing, u.requestsThisHour, u.hourWindowStart));
-    return {};
+    return writeUsage(usage);
   }
 
   Result<std::vector<StoredDelegation>> delegations() override {
@@ -225,17 +258,44 @@ class SqliteAgentState final : public AgentState {
  private:
   Database& db() { return file_.db; }
 
-  // Under mutex_.
+  // These run under mutex_.
   Result<std::optional<SeenIntent>> find(const std::string& controlPlaneDid, const std::string& intentId) {
-    VC_TRY_ASSIGN(
-        Statement found,
-        db().query("SELECT control_plane_did, intent_id, fingerprint, result, accepted_at, state FROM intents "
-                   "WHERE control_plane_did = ? AND intent_id = ?",
-                   controlPlaneDid, intentId));
+    VC_TRY_ASSIGN(Statement found,
+                  db().query("SELECT control_plane_did, intent_id, fingerprint, intent_hash, result, accepted_at, "
+                             "state FROM intents WHERE control_plane_did = ? AND intent_id = ?",
+                             controlPlaneDid, intentId));
     VC_TRY_ASSIGN(const bool row, found.step());
     if (!row) return std::optional<SeenIntent>();
     VC_TRY_ASSIGN(SeenIntent seen, readIntent(found));
     return std::optional(std::move(seen));
+  }
+
+  // How many rows: 1, or 0 when no such intent runs.
+  Result<std::int64_t> finish(const std::string& controlPlaneDid, const std::string& intentId,
+                              const FinishedIntent& finished) {
+    return db().run(
+        "UPDATE intents SET state = 1, result = ?, result_hash = ? "
+        "WHERE control_plane_did = ? AND intent_id = ? AND state = 0",
+        blobOf(finished.result), finished.resultHash, controlPlaneDid, intentId);
+  }
+
+  Status write(const std::string& controlPlaneDid, const Riders& riders) {
+    if (riders.usage) VC_TRY(writeUsage(*riders.usage));
+    for (const SettledResult& s : riders.settled) {
+      VC_TRY(db().run("UPDATE intents SET state = ? WHERE control_plane_did = ? AND intent_id = ? AND state = 1",
+                      stateNumber(s.state), controlPlaneDid, s.intentId));
+    }
+    return {};
+  }
+
+  Status writeUsage(const StoredUsage& u) {
+    VC_TRY(db().run(
+        "INSERT OR REPLACE INTO usage (id, utc_day, prompt_today, completion_today, prompt_total, "
+        "completion_total, prompt_unsynced, completion_unsynced, sync_id, prompt_syncing, completion_syncing, "
+        "requests_this_hour, hour_window_start) VALUES (1, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
+        u.utcDay, u.promptToday, u.completionToday, u.promptTotal, u.completionTotal, u.promptUnsynced,
+        u.completionUnsynced, u.syncId, u.promptSyncing, u.completionSyncing, u.requestsThisHour, u.hourWindowStart));
+    return {};
   }
 
   std::mutex mutex_;

@@ -1,0 +1,45 @@
+// Results of intents: made, signed, stored and sent. Internal.
+#pragma once
+
+#include <optional>
+#include <string>
+
+#include "base/ports.hpp"
+#include "identity/vaultys_id.hpp"
+#include "protocol/messages.hpp"
+#include "store/agent_state.hpp"
+
+namespace vaultysclaw::detail {
+
+// One message of an agent, as text. Any thread.
+std::string encodeMessage(protocol::Payload payload, const Did& agent, Clock& clock, Entropy& entropy);
+
+// A result as it is sent and as it is stored.
+struct ReadyResult {
+  std::string text;  // the encoded message
+  std::string hash;  // hex SHA-256 of its signed body; empty when it is not signed
+  std::string intentId;
+  bool success = false;
+  std::optional<std::string> error, code;
+};
+
+// Which intent a result answers.
+struct Answered {
+  std::string controlPlaneDid;
+  std::string intentHash;  // hex SHA-256 of the accepted token's body; empty: unknown, so the result cannot be signed
+};
+
+protocol::IntentResult failedResult(const std::string& intentId, const Error& error, WallTime now);
+
+// Signs (25 µs) and encodes. Whatever the control plane listed: a signature that nobody asked for is an unknown member,
+// and a stored result may be sent to a control plane that has learned to ask.
+ReadyResult makeResult(protocol::IntentResult result, const Answered& answered, const identity::VaultysId& self,
+                       Clock& clock, Entropy& entropy);
+// Back from what was stored. Malformed.
+Result<ReadyResult> readResult(std::string text);
+
+// The answer to an intent that a restart has interrupted, for AgentState::interruptRunning.
+store::FinishedIntent interruptedResult(const store::SeenIntent& intent, const identity::VaultysId& self, Clock& clock,
+                                        Entropy& entropy);
+
+}  // namespace vaultysclaw::detail
