@@ -126,8 +126,9 @@ class TestControlPlane {
     sendRaw(protocol::encode(message));
     return id;
   }
+  void endChannel() { sendRecord(*seal_->final()); }
   void close(std::uint16_t code = 1001) {
-    if (seal_) sendRecord(*seal_->final());
+    if (seal_) endChannel();
     connection_->close(code, "bye");
   }
   // As close(), without the channel's orderly end.
