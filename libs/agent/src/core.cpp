@@ -31,7 +31,8 @@ AgentCore::AgentCore(CoreSetup setup, BaseAgentRuntime& agent, RuntimePorts& por
       lanes_(ports.makeLanes(setup_.config.handlerThreads)),
       startedAt_(ports.clock().steady()),
       backoff_(backoffOptions(setup_.config.backoff), ports.entropy()),
-      announced_(setup_.config.requestedCapabilities) {
+      announced_(setup_.config.requestedCapabilities),
+      outbox_(ports.outboxLimits()) {
   if (setup_.pin) {
     controlPlane_ = setup_.pin->id;
     trustedDid_ = setup_.pin->did;

@@ -8,13 +8,14 @@
 #include <unordered_map>
 #include <vector>
 
+#include "agent/ports.hpp"
+
 namespace vaultysclaw::detail {
 
 // What is known of each result; the texts are in the state.
 class Outbox {
  public:
-  static constexpr std::size_t kMaxResults = 10'000;
-  static constexpr std::size_t kMaxBytes = std::size_t{256} << 20;
+  explicit Outbox(OutboxLimits limits) : limits_(limits) {}
 
   struct Entry {
     std::string intentId;
@@ -31,10 +32,11 @@ class Outbox {
   // The first ones that were not written to `connection` yet: at most `count`, and, but for one, `bytes` together.
   std::vector<std::string> unsent(std::uint64_t connection, std::size_t count, std::size_t bytes) const;
   // With `more` results on their way in, whether there is no room for another one.
-  bool full(std::size_t more) const { return entries_.size() + more >= kMaxResults || bytes_ >= kMaxBytes; }
+  bool full(std::size_t more) const { return entries_.size() + more >= limits_.results || bytes_ >= limits_.bytes; }
   std::size_t size() const { return entries_.size(); }
 
  private:
+  OutboxLimits limits_;
   std::map<std::uint64_t, Entry> entries_;
   std::unordered_map<std::string, std::uint64_t> orders_;
   std::size_t bytes_ = 0;

@@ -107,6 +107,8 @@ void AgentCore::finishStop() {
   lanes_->close();
   // The identity may be used again at once, by another agent object; a task that still holds this core must not hold
   // the file as well.
+  if (Status saved = usage_.save(); !saved)
+    log(LogSeverity::Error, "The usage counters cannot be stored: " + saved.error().message);
   usage_.close();
   setup_.state.reset();
 }

@@ -90,6 +90,55 @@ TEST_F(Intents, WithAParamsHashMustMatchIt) {
   EXPECT_THAT(error("bad"), HasSubstr("other params"));
 }
 
+TEST_F(Intents, OfIntentV2AreSignedForParamsUserAndTime) {
+  connect();
+  ASSERT_TRUE(cp.inUse().has(identity::feature::kIntentV2));
+  intent("v1", "text_generation", {.v2 = false});
+  EXPECT_THAT(error("v1"), HasSubstr("paramsHash"));
+  intent("params", "text_generation", {.params = R"({"a":1})", .signedParams = R"({"a":2})"});
+  EXPECT_THAT(error("params"), HasSubstr("other params"));
+  intent("user", "text_generation",
+         {.userDid = kUser, .signedUser = "did:vaultys:0133333333333333333333333333333333333333"});
+  EXPECT_THAT(error("user"), HasSubstr("another user"));
+  intent("long", "text_generation", {.life = milliseconds(300'001)});
+  EXPECT_THAT(error("long"), HasSubstr("300 s"));
+  intent("expired", "text_generation", {.age = seconds(20), .life = milliseconds(10'000)});
+  EXPECT_THAT(error("expired"), HasSubstr("expired 10 s ago"));
+  EXPECT_EQ(agent->intents, 0);
+  intent("edge", "text_generation", {.age = seconds(10), .life = milliseconds(10'000)});
+  EXPECT_EQ(error("edge"), "(success)");
+}
+
+TEST_F(Intents, OfTheOriginalAreTakenWithoutIntentV2) {
+  cp.features = {};
+  connect();
+  intent("i1", "text_generation");
+  EXPECT_EQ(error("i1"), "(success)");
+}
+
+TEST_F(Intents, CancelledOnTheirWayIntoTheStateNeverRun) {
+  connect();
+  cp.intent("i1", "text_generation");
+  protocol::Cancel cancel;
+  cancel.intentId = IntentId("i1");
+  cp.send(cancel);
+  world.run();
+  EXPECT_EQ(code("i1"), "cancelled");
+  EXPECT_EQ(agent->intents, 0);
+}
+
+TEST_F(Intents, ShowTheHandlerTheirTrace) {
+  connect();
+  std::string trace;
+  agent->intent = [&](auto, const auto&, CallContext& call) {
+    trace = call.traceparent();
+    return Json(1);
+  };
+  const std::string parent = "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01";
+  intent("i1", "text_generation", {.trace = protocol::TraceContext{parent, ""}});
+  EXPECT_EQ(trace, parent);
+}
+
 TEST_F(Intents, PassTheGatesInOrder) {
   cp.maxRequestsPerHour = 1;
   connect();
@@ -168,6 +217,50 @@ TEST_F(Intents, DelegationsSurviveARestartAndEndWhenReplaced) {
   world.run();
   intent("revoked", "text_generation", {.userDid = kUser});
   EXPECT_THAT(error("revoked"), HasSubstr("has no valid delegation"));
+}
+
+TEST_F(Intents, OfIntentV2NeedDelegationsThatNameTheAgentAndEndSoon) {
+  connect();
+  const auto delegate = [&](protocol::DelegationEntry entry) {
+    protocol::DelegationUpdate update;
+    update.delegations = {std::move(entry)};
+    cp.send(update);
+    world.run();
+  };
+  const std::vector<std::string> granted = {"text_generation"};
+  const WallTime now = world.clock.now();
+  const auto refused = [&](const char* id, protocol::DelegationEntry entry, const char* why) {
+    delegate(std::move(entry));
+    EXPECT_TRUE(logged(why)) << why;
+    EXPECT_TRUE(agent->delegations.empty());
+    intent(id, "text_generation", {.userDid = kUser});
+    EXPECT_THAT(error(id), HasSubstr("has no valid delegation"));
+  };
+  refused("any", cp.delegation(kUser, granted, {}, "*"), "does not name this agent");
+  refused("never", cp.delegation(kUser, granted, fromUnixMillis(0)), "never expires");
+  refused("long", cp.delegation(kUser, granted, now + std::chrono::hours(24) + milliseconds(1)), "longer than 24 h");
+  cp.clockOffset = seconds(61);
+  const auto future = cp.delegation(kUser, granted);
+  cp.clockOffset = seconds(0);
+  refused("future", future, "dated in the future");
+  delegate(cp.delegation(kUser, granted, now + std::chrono::hours(24)));
+  intent("good", "text_generation", {.userDid = kUser});
+  EXPECT_EQ(error("good"), "(success)");
+}
+
+TEST_F(Intents, ForAnybodysAgentAreTakenWithoutIntentV2Only) {
+  cp.features = {};
+  connect();
+  protocol::DelegationUpdate update;
+  update.delegations = {cp.delegation(kUser, {"text_generation"}, {}, "*")};
+  cp.send(update);
+  world.run();
+  intent("original", "text_generation", {.userDid = kUser});
+  EXPECT_EQ(error("original"), "(success)");
+  cp.features = identity::Features::ours();
+  connect();
+  intent("v2", "text_generation", {.userDid = kUser});
+  EXPECT_THAT(error("v2"), HasSubstr("has no valid delegation"));
 }
 
 TEST_F(Intents, ThatThrowFailWithTheText) {

@@ -41,6 +41,12 @@ class EventQueue {
 std::unique_ptr<Lanes> makeThreadLanes(std::size_t threads);
 std::unique_ptr<EventQueue> makeThreadEvents();
 
+// Results that may wait for the control plane (docs/protocol.md 7.5); with more, new intents are refused.
+struct OutboxLimits {
+  std::size_t results = 10'000;
+  std::size_t bytes = std::size_t{256} << 20;
+};
+
 // Outlives the agents. The references are valid for its life.
 class RuntimePorts {
  public:
@@ -55,8 +61,9 @@ class RuntimePorts {
   virtual std::unique_ptr<Lanes> makeLanes(std::size_t threads) = 0;
   virtual std::unique_ptr<EventQueue> makeEvents() = 0;
   virtual Result<std::unique_ptr<store::AgentState>> openState(const std::filesystem::path& path) = 0;
-  // What agents list in their handshakes. A test may have fewer.
+  // What agents list in their handshakes, and what they keep. A test may have less.
   virtual identity::Features features() { return identity::Features::ours(); }
+  virtual OutboxLimits outboxLimits() { return {}; }
   // Called instead of sleeping while a function of the public API waits; false: nothing to pump, so sleep. A test whose
   // loop runs on its own thread lets time pass here.
   virtual bool pump() { return false; }

@@ -91,6 +91,7 @@ struct TestWorld {
   MemoryNetwork network{loop};
   std::shared_ptr<LoopLanes::Control> lanes = std::make_shared<LoopLanes::Control>();
   identity::Features features = identity::Features::ours();  // of agents started from now on
+  detail::OutboxLimits outboxLimits;                         // of agents made from now on
 
   void run() { loop.runUntilIdle(); }
   void advance(Duration d) { loop.advance(d); }
@@ -121,6 +122,7 @@ class TestPorts final : public detail::RuntimePorts {
     return store::openAgentState(path);
   }
   identity::Features features() override { return world_.features; }
+  detail::OutboxLimits outboxLimits() override { return world_.outboxLimits; }
   bool pump() override {
     world_.loop.advance(milliseconds(100));
     return true;
