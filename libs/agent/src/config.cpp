@@ -4,6 +4,7 @@
 #include <charconv>
 #include <optional>
 
+#include "agent/trust.hpp"
 #include "base/ids.hpp"
 #include "base/log.hpp"
 #include "base/ports.hpp"
@@ -135,7 +136,7 @@ Status checkProtection(const AgentRuntimeConfig& config, const std::string& wsUr
 }
 
 std::string statePath(const AgentRuntimeConfig& config) {
-  return config.statePath.empty() ? config.vaultysIdPath + ".state" : config.statePath;
+  return config.statePath.empty() ? defaultStatePath(config.vaultysIdPath) : config.statePath;
 }
 
 }  // namespace vaultysclaw::detail

@@ -310,8 +310,10 @@ class CommandLine {
   }
 
   void addId() {
-    auto& c = command(app_, "id", "Makes or shows an identity file",
-                      "  vaultysclaw id new ./agent.id\n  vaultysclaw id show ./agent.id --json", nullptr);
+    auto& c = command(app_, "id", "Makes or shows an identity file; says whom its agent trusts",
+                      "  vaultysclaw id new ./agent.id\n  vaultysclaw id show ./agent.id --json\n"
+                      "  vaultysclaw id trust ./agent.id",
+                      nullptr);
     c.require_subcommand(1);
     auto& make = command(c, "new", "Makes a new identity in a new file", "  vaultysclaw id new ./agent.id",
                          [this](Context& context) { return newIdentity(context, path_); });
@@ -320,6 +322,19 @@ class CommandLine {
         command(c, "show", "Prints an identity's DID and fingerprint, never its secret",
                 "  vaultysclaw id show ./agent.id", [this](Context& context) { return showIdentity(context, path_); });
     file(show, "path", path_, "The file")->required();
+    addTrust(c);
+  }
+
+  void addTrust(CLI::App& parent) {
+    auto& c = command(parent, "trust", "Shows or changes which control plane a stopped agent belongs to",
+                      "  vaultysclaw id trust ./agent.id\n"
+                      "  vaultysclaw id trust ./agent.id did:vaultys:00...   only this one from now on\n"
+                      "  vaultysclaw id trust ./agent.id --reset             the next one that approves it",
+                      [this](Context& context) { return trustControlPlane(context, trust_); });
+    file(c, "path", trust_.path, "The agent's identity file")->required();
+    auto* did = c.add_option("did", trust_.did, "DID of the control plane, as it shows it when it starts");
+    file(c, "--state", trust_.statePath, "The agent's state file, if it is not beside the identity file");
+    c.add_flag("--reset", trust_.reset, "Forgets the control plane")->excludes(did);
   }
 
   void addCompletion() {
@@ -376,6 +391,7 @@ class CommandLine {
   CLI::Option* messageOption_ = nullptr;
   IntentsOptions intents_;
   AuditOptions audit_;
+  TrustOptions trust_;
   std::string agent_, registration_, reason_, message_, intent_, path_, shell_;
 };
 

@@ -73,5 +73,12 @@ int verifyAudit(Context& context);
 
 int newIdentity(Context& context, const std::string& path);
 int showIdentity(Context& context, const std::string& path);
+struct TrustOptions {
+  std::string path;       // of the identity file
+  std::string statePath;  // empty: beside it
+  std::string did;        // empty: only show
+  bool reset = false;
+};
+int trustControlPlane(Context& context, const TrustOptions& options);
 
 }  // namespace vaultysclaw::cli

@@ -1,4 +1,5 @@
 #include "cli_fakes.hpp"
+#include "store/agent_state.hpp"
 
 namespace vaultysclaw::cli::testing {
 namespace {
@@ -353,6 +354,44 @@ TEST_F(Cli, IdentitiesAreMadeOnceAndShown) {
   EXPECT_EQ(run({"id", "new", path}).code, kFailed);
   EXPECT_THAT(run({"id", "show", directory.file("none")}).err, HasSubstr("id new"));
   EXPECT_EQ(std::filesystem::status(path).permissions(), std::filesystem::perms(0600));
+}
+
+TEST_F(Cli, TrustShowsAndChangesWhomAnAgentBelongsTo) {
+  const std::string path = directory.file("agent.id");
+  ASSERT_EQ(run({"id", "new", path}).code, kOk);
+  const auto shown = [&] { return json::parse(run({"id", "trust", path, "--json"}).out); };
+  EXPECT_EQ(shown()["did"], nullptr);
+  EXPECT_FALSE(std::filesystem::exists(path + ".state"));
+  EXPECT_THAT(run({"id", "trust", path}).out, HasSubstr("the first control plane that approves it"));
+  EXPECT_THAT(run({"id", "trust", path, kDid}).out, HasSubstr(kDid));
+  EXPECT_EQ(shown()["did"], kDid);
+  {
+    auto state = store::openAgentState(path + ".state");
+    ASSERT_TRUE(state.ok());
+    ASSERT_TRUE((*state)->putAll({{"control_plane_features", "seal\ncontrol-v2"}}).ok());
+    const Outcome busy = run({"id", "trust", path, kOtherDid});
+    EXPECT_EQ(busy.code, kFailed);
+    EXPECT_THAT(busy.err, HasSubstr("Stop the agent first"));
+  }
+  EXPECT_EQ(shown()["features"], json({"control-v2", "seal"}));
+  EXPECT_THAT(run({"id", "trust", path}).out, HasSubstr("control-v2, seal"));
+  EXPECT_EQ(run({"id", "trust", path, kOtherDid}).code, kOk);
+  EXPECT_EQ(shown()["did"], kOtherDid);
+  EXPECT_EQ(shown()["features"], json::array());
+  EXPECT_EQ(run({"id", "trust", path, "--reset"}).code, kOk);
+  EXPECT_EQ(shown()["did"], nullptr);
+}
+
+TEST_F(Cli, TrustRefusesWhatCannotBeMeant) {
+  const std::string path = directory.file("agent.id");
+  EXPECT_THAT(run({"id", "trust", path}).err, HasSubstr("no identity file"));
+  ASSERT_EQ(run({"id", "new", path}).code, kOk);
+  EXPECT_EQ(run({"id", "trust", path, "did:vaultys:xyz"}).code, kUsage);
+  EXPECT_EQ(run({"id", "trust", path, kDid, "--reset"}).code, kUsage);
+  EXPECT_FALSE(std::filesystem::exists(path + ".state"));
+  const std::string other = directory.file("elsewhere.state");
+  EXPECT_EQ(run({"id", "trust", path, kDid, "--state", other}).code, kOk);
+  EXPECT_TRUE(std::filesystem::exists(other));
 }
 
 }  // namespace

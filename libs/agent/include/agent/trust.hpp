@@ -12,6 +12,11 @@
 
 namespace vaultysclaw::detail {
 
+// Where an agent keeps its state unless it is told otherwise.
+inline std::string defaultStatePath(const std::string& identityPath) {
+  return identityPath + ".state";
+}
+
 struct Pin {
   std::string did;
   std::optional<identity::VaultysId> id;  // version 1 form; absent until a handshake has shown it
