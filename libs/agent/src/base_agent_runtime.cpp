@@ -19,7 +19,7 @@ namespace detail {
 struct AgentHandle {
   AgentHandle(AgentRuntimeConfig c, Runtime* shared)
       : config(std::move(c)),
-        ownRuntime(shared == nullptr ? std::make_unique<Runtime>() : nullptr),
+        ownRuntime(shared == nullptr ? std::make_unique<Runtime>(makeSystemPorts(1)) : nullptr),
         ports((shared == nullptr ? *ownRuntime : *shared).ports()),
         journal(std::make_shared<Journal>(ports.clock(), ports.makeEvents())) {}
 

@@ -29,6 +29,7 @@ AgentCore::AgentCore(CoreSetup setup, BaseAgentRuntime& agent, RuntimePorts& por
       journal_(std::move(journal)),
       usage_(*setup_.state, setup_.usage, ports.clock()),
       lanes_(ports.makeLanes(setup_.config.handlerThreads)),
+      stateQueue_(std::make_shared<StateQueue>(ports.stateWorkers())),
       startedAt_(ports.clock().steady()),
       backoff_(backoffOptions(setup_.config.backoff), ports.entropy()),
       announced_(setup_.config.requestedCapabilities),

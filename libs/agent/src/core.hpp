@@ -31,6 +31,7 @@
 #include "policy/gate.hpp"
 #include "protocol/codec.hpp"
 #include "results.hpp"
+#include "state_queue.hpp"
 #include "usage.hpp"
 #include "vaultysclaw/base_agent_runtime.hpp"
 
@@ -273,6 +274,7 @@ class AgentCore : public std::enable_shared_from_this<AgentCore> {
   std::shared_ptr<Journal> journal_;
   UsageBook usage_;
   std::unique_ptr<Lanes> lanes_;
+  std::shared_ptr<StateQueue> stateQueue_;
   const SteadyTime startedAt_;
   std::atomic<bool> linkUp_{false};  // Authenticated, and not stopping
   std::atomic<std::size_t> waitingCalls_{0};
@@ -360,7 +362,7 @@ void AgentCore::onState(std::function<R(store::AgentState&)> work, std::function
       self->continueStop();
     });
   };
-  const bool queued = ports_.stateWorkers().submit(
+  const bool queued = stateQueue_->submit(
       [self = shared_from_this(), work = std::move(work), finish] { finish(work(*self->setup_.state)); });
   if (!queued) finish(R(Error{Errc::Busy, "the state file cannot keep up: too many writes wait for the disk"}));
 }

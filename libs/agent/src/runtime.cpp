@@ -9,13 +9,13 @@ namespace {
 // Members in the order of their needs: what is destroyed first stops using what comes before it.
 class SystemPorts final : public detail::RuntimePorts {
  public:
-  SystemPorts()
+  explicit SystemPorts(std::size_t stateThreads)
       : clock_(makeSystemClock()),
         entropy_(makeSystemEntropy()),
         files_(makeSystemFileStore()),
         loop_("vc-agent-io"),
         dialer_(net::makeWebSocketDialer(loop_)),
-        stateWorkers_(makeThreadPool("vc-agent-disk", 1, kMaxStateTasks)) {}
+        stateWorkers_(makeThreadPool("vc-agent-disk", stateThreads, kMaxStateTasks)) {}
 
   Executor& loop() override { return loop_; }
   Clock& clock() override { return *clock_; }
@@ -40,9 +40,16 @@ class SystemPorts final : public detail::RuntimePorts {
   std::unique_ptr<Workers> stateWorkers_;
 };
 
+// Of a Runtime that agents share. They wait for the disk most of the time, and a disk serves several at once.
+constexpr std::size_t kSharedStateThreads = 8;
+
 }  // namespace
 
-Runtime::Runtime() : ports_(std::make_unique<SystemPorts>()) {}
+std::unique_ptr<detail::RuntimePorts> detail::makeSystemPorts(std::size_t stateThreads) {
+  return std::make_unique<SystemPorts>(stateThreads);
+}
+
+Runtime::Runtime() : Runtime(detail::makeSystemPorts(kSharedStateThreads)) {}
 Runtime::Runtime(std::unique_ptr<detail::RuntimePorts> ports) : ports_(std::move(ports)) {}
 Runtime::~Runtime() = default;
 

@@ -25,6 +25,16 @@ using Done = std::function<void(DialResult)>;
 
 constexpr std::size_t kMaxProxyAnswer = 16 * 1024;
 
+// What needs no look-up, and so no thread that looks up: addresses, and the name of this machine (RFC 6761 6.3).
+std::vector<tcp::endpoint> knownAddresses(const Url& target) {
+  if (target.host == "localhost")
+    return {{asio::ip::address_v4::loopback(), target.port}, {asio::ip::address_v6::loopback(), target.port}};
+  error_code ec;
+  const auto address = asio::ip::make_address(target.host, ec);
+  if (ec) return {};
+  return {{address, target.port}};
+}
+
 // One dial. The coroutine and the handle share it; cancel() closes whatever is under way.
 class Dial : public std::enable_shared_from_this<Dial> {
  public:
@@ -118,15 +128,17 @@ class Dial : public std::enable_shared_from_this<Dial> {
   // Tries every address of `target`, each with its share of the time that is left.
   Async<Result<Stream>> connect(Url target, bool isProxy) {
     const std::string name = isProxy ? "the proxy " + target.authority() : target.authority();
-    stage_ = "looking up " + target.host;
-    auto [resolveError, found] = co_await resolver_.async_resolve(target.host, std::to_string(target.port), kAwait);
-    if (stopped()) co_return stoppedError();
-    if (resolveError)
-      co_return Error{Errc::Unavailable, "cannot look up " + name + ": " + resolveError.message() +
-                                             "; check the host name and this machine's DNS"};
+    std::vector<tcp::endpoint> addresses = knownAddresses(target);
+    if (addresses.empty()) {
+      stage_ = "looking up " + target.host;
+      auto [resolveError, found] = co_await resolver_.async_resolve(target.host, std::to_string(target.port), kAwait);
+      if (stopped()) co_return stoppedError();
+      if (resolveError)
+        co_return Error{Errc::Unavailable, "cannot look up " + name + ": " + resolveError.message() +
+                                               "; check the host name and this machine's DNS"};
+      for (const auto& entry : found) addresses.push_back(entry.endpoint());
+    }
     stage_ = "connecting to " + name;
-    std::vector<tcp::endpoint> addresses;
-    for (const auto& entry : found) addresses.push_back(entry.endpoint());
 
     error_code last = asio::error::host_not_found;
     for (std::size_t i = 0; i < addresses.size(); ++i) {

@@ -38,6 +38,9 @@ class EventQueue {
   virtual void close() = 0;
 };
 
+// Real threads and sockets; `stateThreads`: of stateWorkers().
+class RuntimePorts;
+std::unique_ptr<RuntimePorts> makeSystemPorts(std::size_t stateThreads);
 std::unique_ptr<Lanes> makeThreadLanes(std::size_t threads);
 std::unique_ptr<EventQueue> makeThreadEvents();
 
@@ -56,7 +59,7 @@ class RuntimePorts {
   virtual Entropy& entropy() = 0;
   virtual FileStore& files() = 0;
   virtual net::Dialer& dialer() = 0;
-  // One thread, so that what an agent writes is written in order.
+  // For state files. Each agent keeps its own order, and waits for no other agent's disk.
   virtual Workers& stateWorkers() = 0;
   virtual std::unique_ptr<Lanes> makeLanes(std::size_t threads) = 0;
   virtual std::unique_ptr<EventQueue> makeEvents() = 0;

@@ -11,7 +11,7 @@ namespace detail {
 class RuntimePorts;
 }
 
-// One I/O thread and one disk thread, for any number of agents. Pass it to the agents' constructors; it must outlive
+// One I/O thread and eight for the disk, for any number of agents. Pass it to the agents' constructors; it must outlive
 // them. An agent that gets none makes its own. Destroying it is blocking. Synchronised.
 class VC_API Runtime {
  public:
