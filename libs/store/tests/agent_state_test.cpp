@@ -127,7 +127,7 @@ TEST_F(AgentStateTest, CarriesAnOlderFileOver) {
   sqlite3* db = nullptr;
   ASSERT_EQ(sqlite3_open((directory_ / "agent.db").c_str(), &db), SQLITE_OK);
   EXPECT_EQ(sqlite3_exec(db,
-                         "DROP INDEX intents_open; DROP INDEX intents_by_age;"
+                         "DROP INDEX intents_open;"
                          "ALTER TABLE intents DROP COLUMN intent_hash; ALTER TABLE intents DROP COLUMN result_hash;"
                          "CREATE INDEX intents_by_state ON intents (state, accepted_at);"
                          "INSERT INTO intents VALUES ('did:vaultys:cp', 'ended', 'f', 1, x'72', 1000),"
