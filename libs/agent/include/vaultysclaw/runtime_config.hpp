@@ -38,14 +38,17 @@ struct AgentRuntimeConfig {
   // For subclasses that work with files; the base does not use it.
   std::string workspaceRoot = {};
 
-  // The control plane's DID, when it is known beforehand: any other is refused before anything is signed for it. Empty:
-  // the first control plane that approves this agent is remembered, and no other is accepted afterwards.
+  // The control plane's DID, which it shows when it starts: any other is refused before this agent proves who it is.
+  // Empty: the first control plane that approves this agent is remembered, and no other is accepted afterwards;
+  // `vaultysclaw id trust` changes that.
   std::string controlPlaneDid = {};
   // PEM file with the certificate authorities for wss://. Empty: the system's.
   std::string caFile = {};
   // "http://[user:password@]host:port", "direct" for none, empty for HTTPS_PROXY / HTTP_PROXY / NO_PROXY.
   std::string proxyUrl = {};
-  // Unencrypted ws:// to another machine is refused unless this is set: everyone on the path could read everything.
+  // Plain ws:// to another machine works with a known control plane (controlPlaneDid, or remembered) that seals the
+  // connection end to end. Without either start() or the handshake refuses it, for everyone on the path could read and
+  // change everything; this allows it all the same.
   bool allowPlaintext = false;
 
   // Threads (1 to 1024) that run executeIntent, executeChat and the hooks. With 1 a subclass needs no locks. With more,
@@ -61,7 +64,8 @@ struct AgentRuntimeConfig {
   std::chrono::milliseconds stopGrace{10'000};
   ReconnectBackoff backoff = {};
   std::chrono::milliseconds heartbeatInterval{30'000};
-  // Counters, seen intents and the control plane's key. Empty: vaultysIdPath + ".state".
+  // Counters, intents and their results until they are acknowledged, and whom the agent trusts. Empty: vaultysIdPath +
+  // ".state".
   std::string statePath = {};
   // Reported at registration.
   std::string version = "0.1.0";

@@ -225,7 +225,7 @@ struct AgentInfo {
   std::chrono::seconds uptime{0};
   std::optional<Timestamp> lastHeartbeat = {};
   std::string transport;        // "ws", "wss"; empty when not connected
-  std::string controlPlaneDid;  // the pinned one; empty before the first approval
+  std::string controlPlaneDid;  // the one this agent belongs to; empty before the first approval
   std::vector<AgentPeerGrant> peers = {};
   std::optional<std::string> paused = {};  // the control plane lets nothing run now, and why
   TokenUsage tokensToday = {};

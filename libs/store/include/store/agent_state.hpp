@@ -1,4 +1,4 @@
-// What an agent must remember across restarts: counters, seen intents, delegations, the control plane's key.
+// What an agent must remember across restarts: counters, intents and their results, delegations, whom it trusts.
 // One SQLite file beside the identity file (mode 0600), and `<file>.lock`, which tells a second process that it is
 // held.
 #pragma once
