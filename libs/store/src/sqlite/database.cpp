@@ -75,11 +75,12 @@ Result<bool> Statement::step() {
 Status Statement::bindOne(int at, std::string_view value) {
   // A null pointer would bind NULL instead of the empty text.
   return check(sqlite3_bind_text64(stmt_, at, value.data() != nullptr ? value.data() : "", value.size(),
-                                   SQLITE_TRANSIENT, SQLITE_UTF8));
+                                   copies_ ? SQLITE_TRANSIENT : SQLITE_STATIC, SQLITE_UTF8));
 }
 Status Statement::bindOne(int at, const Bytes& value) {
   if (value.empty()) return check(sqlite3_bind_zeroblob(stmt_, at, 0));
-  return check(sqlite3_bind_blob64(stmt_, at, value.data(), value.size(), SQLITE_TRANSIENT));
+  return check(
+      sqlite3_bind_blob64(stmt_, at, value.data(), value.size(), copies_ ? SQLITE_TRANSIENT : SQLITE_STATIC));
 }
 Status Statement::bindOne(int at, std::int64_t value) {
   return check(sqlite3_bind_int64(stmt_, at, value));
@@ -163,6 +164,7 @@ Status Database::configure(Access access) {
   VC_TRY(
       script("PRAGMA synchronous=FULL; PRAGMA cell_size_check=ON; PRAGMA temp_store=MEMORY; "
              "PRAGMA journal_size_limit=67108864;"));
+  if (const char* n = std::getenv("VC_CKPT")) sqlite3_wal_autocheckpoint(handle_, std::atoi(n));
   if (access == Access::Read) VC_TRY(script("PRAGMA query_only=ON;"));
   return {};
 }

@@ -24,7 +24,8 @@ class Database;
 // One thread at a time, and must not outlive the Database.
 class Statement {
  public:
-  Statement(Statement&& other) noexcept : db_(other.db_), stmt_(std::exchange(other.stmt_, nullptr)) {}
+  Statement(Statement&& other) noexcept
+      : db_(other.db_), stmt_(std::exchange(other.stmt_, nullptr)), column_(other.column_), copies_(other.copies_) {}
   Statement& operator=(Statement&&) = delete;
   Statement(const Statement&) = delete;
   ~Statement();
@@ -46,6 +47,13 @@ class Statement {
 
   Status check(int rc);
   bool nextIsNull() const;
+  template <class... Args>
+  Status bindAll(const Args&... args) {
+    int at = 0;
+    Status bound;
+    static_cast<void>(((bound = bindOne(++at, args)).ok() && ...));
+    return bound;
+  }
   Status bindOne(int at, std::string_view value);
   Status bindOne(int at, const std::string& value) { return bindOne(at, std::string_view(value)); }
   Status bindOne(int at, const char* value) { return bindOne(at, std::string_view(value)); }
@@ -66,6 +74,7 @@ class Statement {
   Database* db_;
   sqlite3_stmt* stmt_;
   int column_ = 0;
+  bool copies_ = true;  // whether what is bound is copied
 };
 
 enum class Access : bool { Read, Write };
@@ -87,16 +96,15 @@ class Database {
   template <class... Args>
   Result<Statement> query(std::string_view sql, const Args&... args) {
     VC_TRY_ASSIGN(Statement statement, prepare(sql));
-    int at = 0;
-    Status bound;
-    static_cast<void>(((bound = statement.bindOne(++at, args)).ok() && ...));
-    VC_TRY(bound);
+    VC_TRY(statement.bindAll(args...));
     return statement;
   }
   // Binds, runs to the end, drops rows. Returns how many rows INSERT, UPDATE or DELETE changed.
   template <class... Args>
   Result<std::int64_t> run(std::string_view sql, const Args&... args) {
-    VC_TRY_ASSIGN(Statement statement, query(sql, args...));
+    VC_TRY_ASSIGN(Statement statement, prepare(sql));
+    statement.copies_ = false;  // the arguments outlive it
+    VC_TRY(statement.bindAll(args...));
     return finish(statement);
   }
   // The first column of the first row of a constant query, as a number; 0 when there is no row.
