@@ -16,7 +16,8 @@ using sqlite::Database;
 constexpr std::size_t kMaxWaiting = 10'000;
 // Bounds the memory and the log that one transaction takes; a disk syncs long before this matters for speed.
 constexpr std::size_t kMaxPerCommit = 1'000;
-constexpr std::size_t kEnoughForACommit = 64;
+// What a commit costs, above all its sync, is hardly noticed when this many share it.
+constexpr std::size_t kEnoughPerCommit = 64;
 constexpr std::size_t kMaxReaders = 4;
 constexpr seconds kReaderWait{10};
 
@@ -29,7 +30,7 @@ struct Job {
 // Runs jobs on the writing connection. Confined to whichever thread drains the queue.
 class Committer {
  public:
-  explicit Committer(Database db) : db_(std::move(db)), writer_(db_) {}
+  explicit Committer(Database db) : db_(std::move(db)), writer_(db_) { db_.boundLog(); }
 
   // Every job's status is final when this returns.
   void commit(std::vector<Job>& jobs) {
@@ -156,9 +157,12 @@ class ReaderPool {
 
 class SqliteControlStore final : public ControlStore {
  public:
-  SqliteControlStore(sqlite::OwnedFile file, WriterThread writerThread)
-      : lock_(std::move(file.lock)), committer_(std::move(file.db)), readers_(committer_.path()) {
-    if (writerThread == WriterThread::Yes) thread_ = std::thread([this] { threadMain(); });
+  SqliteControlStore(sqlite::OwnedFile file, const ControlStoreOptions& options)
+      : lock_(std::move(file.lock)),
+        committer_(std::move(file.db)),
+        readers_(committer_.path()),
+        gather_(options.gather) {
+    if (options.writerThread == WriterThread::Yes) thread_ = std::thread([this] { threadMain(); });
   }
 
   ~SqliteControlStore() override {
@@ -222,11 +226,9 @@ class SqliteControlStore final : public ControlStore {
     }
   }
 
-  // Where several jobs have just shared a commit, more are likely under way: what comes within a moment shares the next
-  // one. A job that meets no company is never held up.
   void gather(std::unique_lock<std::mutex>& lock) {
-    wakeAt_ = kEnoughForACommit;
-    wake_.wait_for(lock, spacing_, [&] { return stopping_ || queue_.size() >= kEnoughForACommit; });
+    wakeAt_ = kEnoughPerCommit;
+    wake_.wait_for(lock, gather_, [&] { return stopping_ || queue_.size() >= kEnoughPerCommit; });
   }
 
   // Without a thread of its own: the caller runs the queue, unless somebody (perhaps itself, further up) does already.
@@ -252,7 +254,7 @@ class SqliteControlStore final : public ControlStore {
         job.done = nullptr;
       }
       lock.lock();
-      if (thread_.joinable() && jobs.size() > 1) gather(lock);
+      if (thread_.joinable() && jobs.size() > 1) gather(lock);  // the waiting begins with the commit, not with a job
     }
     drainer_ = {};
   }
@@ -262,15 +264,15 @@ class SqliteControlStore final : public ControlStore {
   sqlite::FileLock lock_;
   Committer committer_;  // used by the drainer alone
   ReaderPool readers_;
+  const Duration gather_;
 
   std::mutex mutex_;  // protects what follows
   std::condition_variable wake_;
   std::deque<Job> queue_;
-  std::size_t wakeAt_ = 1;     // how many jobs the writer's thread waits for
+  std::size_t wakeAt_ = 1;   // how many jobs the writer's thread waits for
   std::thread::id drainer_;  // who runs works right now; the default id: nobody
   bool stopping_ = false;
 
-  const std::chrono::microseconds spacing_{std::getenv("VC_SPACING")?std::atoi(std::getenv("VC_SPACING")):1000};
   std::thread thread_;  // constant after construction
 };
 
@@ -278,7 +280,7 @@ class SqliteControlStore final : public ControlStore {
 
 Result<std::unique_ptr<ControlStore>> openControlStore(ControlStoreOptions options) {
   VC_TRY_ASSIGN(sqlite::OwnedFile file, sqlite::openOwned(options.path, sqlite::kControlSchema));
-  return std::unique_ptr<ControlStore>(std::make_unique<SqliteControlStore>(std::move(file), options.writerThread));
+  return std::unique_ptr<ControlStore>(std::make_unique<SqliteControlStore>(std::move(file), options));
 }
 
 }  // namespace vaultysclaw::store

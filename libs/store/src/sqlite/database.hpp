@@ -3,6 +3,7 @@
 #pragma once
 
 #include <filesystem>
+#include <memory>
 #include <optional>
 #include <string>
 #include <string_view>
@@ -115,6 +116,9 @@ class Database {
   // Whether a transaction is open: SQLite ends one by itself after some failures (disk full, I/O).
   bool inTransaction() const;
   void allowCheckpointOnClose();
+  // For the writing connection: checkpoints less often than SQLite would, and keeps readers that follow one another
+  // without a gap from making the log grow for ever.
+  void boundLog();
   const std::filesystem::path& path() const { return path_; }
 
  private:
@@ -134,6 +138,7 @@ class Database {
   sqlite3* handle_;
   std::filesystem::path path_;
   std::unordered_map<std::string, sqlite3_stmt*, TextHash, std::equal_to<>> statements_;
+  std::unique_ptr<int> restartAt_;  // the log's pages from which on a checkpoint waits for readers; see boundLog()
 };
 
 // Runs `body` in a transaction: commits when it succeeds, undoes everything when it or the commit fails.
