@@ -9,7 +9,10 @@ constexpr const char* kStoreIsFull = "too many writes are waiting for the store;
 
 }  // namespace
 
-Journal::Journal(Context& context) : context_(context), windowStart_(context.ports.clock.steady()) {}
+Journal::Journal(Context& context)
+    : context_(context),
+      returns_(std::make_shared<Returns>(context.ports.loop)),
+      windowStart_(context.ports.clock.steady()) {}
 
 Journal::Work Journal::withAudit(std::shared_ptr<AuditLog> audit, WallTime at, Work work,
                                  std::optional<AuditEntry> entry) {
@@ -29,29 +32,42 @@ Journal::Box Journal::boxed(Done done) {
   }));
 }
 
-void Journal::giveBack(Executor& loop, Box box, Status status) {
-  loop.post([box = std::move(box), status = std::move(status)] {
+void Journal::Returns::giveBack(Box box, Status status) {
+  {
+    std::lock_guard lock(mutex_);
+    finished_.emplace_back(std::move(box), std::move(status));
+    if (finished_.size() > 1) return;
+  }
+  loop_.post([self = shared_from_this()] { self->deliver(); });
+}
+
+void Journal::Returns::deliver() {
+  std::vector<std::pair<Box, Status>> finished;
+  {
+    std::lock_guard lock(mutex_);
+    finished.swap(finished_);
+  }
+  for (auto& [box, status] : finished) {
     const Done run = std::move(*box);
-    run(status);
-  });
+    run(std::move(status));
+  }
 }
 
 bool Journal::submit(const Work& work, const Done& done) {
-  return context_.ports.store.write(work, [&loop = context_.ports.loop, box = boxed(done)](Status status) {
-    giveBack(loop, box, std::move(status));
-  });
+  return context_.ports.store.write(
+      work, [returns = returns_, box = boxed(done)](Status status) { returns->giveBack(box, std::move(status)); });
 }
 
 bool Journal::prepare(std::function<Result<Prepared>()> prepare, Done done) {
-  auto task = [&loop = context_.ports.loop, &database = context_.ports.store, audit = audit_, at = context_.now(),
+  auto task = [returns = returns_, &database = context_.ports.store, audit = audit_, at = context_.now(),
                prepare = std::move(prepare), box = boxed(std::move(done))]() mutable {
     auto prepared = prepare();
     prepare = nullptr;
-    if (!prepared) return giveBack(loop, std::move(box), prepared.error());
+    if (!prepared) return returns->giveBack(std::move(box), prepared.error());
     const bool queued =
         database.write(withAudit(std::move(audit), at, std::move(prepared->work), std::move(prepared->entry)),
-                       [&loop, box](Status status) { giveBack(loop, box, std::move(status)); });
-    if (!queued) giveBack(loop, std::move(box), Error{Errc::Busy, kStoreIsFull});
+                       [returns, box](Status status) { returns->giveBack(box, std::move(status)); });
+    if (!queued) returns->giveBack(std::move(box), Error{Errc::Busy, kStoreIsFull});
   };
   return context_.ports.workers.submit(std::move(task));
 }

@@ -3,7 +3,10 @@
 
 #include <deque>
 #include <functional>
+#include <memory>
+#include <mutex>
 #include <string>
+#include <vector>
 
 #include "audit.hpp"
 #include "context.hpp"
@@ -54,12 +57,25 @@ class Journal {
   // `done` as something that a thread elsewhere can hand back to the loop, where alone it is run and destroyed.
   using Box = std::shared_ptr<Done>;
   Box boxed(Done done);
-  static void giveBack(Executor& loop, Box box, Status status);
+  // From any thread: what a commit has finished goes back to the loop in one task, not one each.
+  class Returns : public std::enable_shared_from_this<Returns> {
+   public:
+    explicit Returns(Executor& loop) : loop_(loop) {}
+    void giveBack(Box box, Status status);
+
+   private:
+    void deliver();
+
+    Executor& loop_;
+    std::mutex mutex_;
+    std::vector<std::pair<Box, Status>> finished_;  // protected; a task is on its way while there are any
+  };
   bool submit(const Work& work, const Done& done);
   void retry();
 
   Context& context_;
   std::shared_ptr<AuditLog> audit_ = std::make_shared<AuditLog>();
+  std::shared_ptr<Returns> returns_;
   std::deque<std::pair<Work, Done>> backlog_;  // what the store was too busy for, in order
   Timer retryTimer_;
   SteadyTime windowStart_{};

@@ -329,6 +329,17 @@ TEST_P(ControlStoreContract, ListsIntentsNewestFirstWithTotals) {
   EXPECT_EQ(ids({}, {.offset = 0, .limit = 0}), "10:");
   EXPECT_EQ(ids({.did = Did("odd")}, {}), "5: i9 i7 i5 i3 i1");
   EXPECT_EQ(ids({.status = "lost"}, {}), "1: i3");
+  EXPECT_EQ(ids({.status = "success"}, {}), "0:");
+  VC_EXPECT_OK(write([&](ControlWriter& w) -> Status {
+    IntentRow row = intent("i0", "even", 100);
+    row.status = "success";
+    VC_TRY(w.finishIntent(row));
+    row.id = IntentId("i6");
+    return w.finishIntent(row);
+  }));
+  EXPECT_EQ(ids({.status = "success"}, {}), "2: i6 i0");
+  EXPECT_EQ(ids({.status = "pending"}, {.limit = 3}), "7: i9 i8 i7");
+  EXPECT_EQ(ids({.did = Did("even"), .status = "success"}, {}), "2: i6 i0");
   EXPECT_EQ(ids({.did = Did("odd"), .status = "pending"}, {.limit = 1}), "4: i9");
   EXPECT_EQ(ids({.did = Did("odd' OR '1'='1")}, {}), "0:");
   VC_EXPECT_ERROR(Errc::InvalidArgument, store_->readBlocking([](ControlReader& r) -> Status {
@@ -360,7 +371,11 @@ TEST_P(ControlStoreContract, NumbersAuditRowsWithoutGaps) {
   EXPECT_EQ(newest.items.at(0).seq, 3);
   EXPECT_EQ(read([](ControlReader& r) { return r.audit({.actor = "system"}, {}); }).total, 1);
   EXPECT_EQ(read([](ControlReader& r) { return r.audit({.action = "a"}, {}); }).total, 2);
-  EXPECT_EQ(read([](ControlReader& r) { return r.audit({.target = kNasty}, {}); }).total, 3);
+  VC_EXPECT_OK(write([&](ControlWriter& w) { return w.appendAudit(auditRow(4, "operator", "intent.send")); }));
+  const auto sent = read([](ControlReader& r) { return r.audit({.action = "intent.send"}, {}); });
+  EXPECT_EQ(sent.total, 1);
+  EXPECT_EQ(sent.items.at(0).seq, 4);
+  EXPECT_EQ(read([](ControlReader& r) { return r.audit({.target = kNasty}, {}); }).total, 4);
   EXPECT_EQ(
       read([](ControlReader& r) { return r.audit({.actor = "operator", .action = "a", .target = "none"}, {}); }).total,
       0);

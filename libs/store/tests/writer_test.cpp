@@ -2,6 +2,7 @@
 #include <gtest/gtest.h>
 #include <sys/resource.h>
 
+#include <atomic>
 #include <csignal>
 #include <future>
 #include <thread>
@@ -12,8 +13,9 @@
 namespace vaultysclaw::store {
 namespace {
 
-std::unique_ptr<ControlStore> openIn(const TemporaryDirectory& directory, WriterThread thread = WriterThread::Yes) {
-  auto opened = openControlStore({.path = directory / "control.db", .writerThread = thread});
+std::unique_ptr<ControlStore> openIn(const TemporaryDirectory& directory, WriterThread thread = WriterThread::Yes,
+                                     Duration gather = milliseconds(2)) {
+  auto opened = openControlStore({.path = directory / "control.db", .writerThread = thread, .gather = gather});
   EXPECT_TRUE(opened.ok()) << opened.error().message;
   return opened.ok() ? std::move(*opened) : nullptr;
 }
@@ -58,6 +60,8 @@ class FileSizeLimit {
   rlimit previous_{};
 };
 
+constexpr Duration kForEver = std::chrono::hours(1);
+
 bool has(ControlStore& store, const std::string& key) {
   bool found = false;
   VC_EXPECT_OK(store.readBlocking([&](ControlReader& r) -> Status {
@@ -70,7 +74,7 @@ bool has(ControlStore& store, const std::string& key) {
 
 TEST(ControlStoreWriter, RunsOnTheCallerWithoutAThread) {
   const TemporaryDirectory directory;
-  const auto store = openIn(directory, WriterThread::No);
+  const auto store = openIn(directory, WriterThread::No, kForEver);
   std::string order;
   ASSERT_TRUE(store->write(
       [&](ControlWriter&) -> Status {
@@ -79,10 +83,12 @@ TEST(ControlStoreWriter, RunsOnTheCallerWithoutAThread) {
       },
       [&](Status) {
         order += "done ";
-        EXPECT_TRUE(store->write([](ControlWriter&) -> Status { return {}; }, [&](Status) { order += "nested "; }));
+        for (int i = 0; i < 2; ++i) {
+          EXPECT_TRUE(store->write([](ControlWriter&) -> Status { return {}; }, [&](Status) { order += "nested "; }));
+        }
         order += "after ";
       }));
-  EXPECT_EQ(order, "work done after nested ");
+  EXPECT_EQ(order, "work done after nested nested ");
 }
 
 TEST(ControlStoreWriter, ReportsDoneAfterTheCommitAndInOrder) {
@@ -105,6 +111,73 @@ TEST(ControlStoreWriter, ReportsDoneAfterTheCommitAndInOrder) {
   }
   ASSERT_EQ(order.size(), 50u);
   EXPECT_TRUE(std::is_sorted(order.begin(), order.end()));
+}
+
+TEST(ControlStoreWriter, NeverHoldsUpWritesThatComeOneAfterTheOther) {
+  const TemporaryDirectory directory;
+  const auto store = openIn(directory, WriterThread::Yes, kForEver);
+  for (int i = 0; i < 5; ++i) VC_EXPECT_OK(store->writeBlocking([](ControlWriter&) -> Status { return {}; }));
+}
+
+// Sees how many of `keys` a reader sees while a work runs, which is how many have been committed before.
+class CommittedSoFar {
+ public:
+  explicit CommittedSoFar(ControlStore& store) : store_(store) {}
+
+  void submit(const std::string& key) {
+    const bool queued = store_.write(
+        [this, key](ControlWriter& w) {
+          std::size_t committed = 0;
+          for (const std::string& earlier : keys_) committed += has(store_, earlier) ? 1 : 0;
+          keys_.push_back(key);
+          seen_.push_back(committed);
+          return w.putMeta(key, "x");
+        },
+        [this](Status status) {
+          VC_EXPECT_OK(status);
+          if (++done_ == 2) two_.set_value();
+          if (done_ == kExpected) all_.set_value();
+        });
+    EXPECT_TRUE(queued);
+  }
+  void waitForTwo() { two_.get_future().wait(); }
+  // For each work in order, once kExpected are done.
+  std::vector<std::size_t> wait() {
+    EXPECT_EQ(all_.get_future().wait_for(seconds(60)), std::future_status::ready);
+    return seen_;
+  }
+
+  static constexpr std::size_t kExpected = 66;
+
+ private:
+  ControlStore& store_;
+  std::vector<std::string> keys_;  // these belong to the writer's thread
+  std::vector<std::size_t> seen_;
+  std::size_t done_ = 0;
+  std::promise<void> two_, all_;
+};
+
+TEST(ControlStoreWriter, ManyWritesShareACommit) {
+  const TemporaryDirectory directory;
+  auto store = openIn(directory, WriterThread::Yes, kForEver);
+  CommittedSoFar works(*store);
+  {
+    HeldWriter writer(*store);
+    works.submit("a");
+    works.submit("b");
+    writer.release();
+    works.waitForTwo();
+  }
+  // However slowly these come, the first of them waits for the others.
+  for (int i = 0; i < 64; ++i) works.submit(std::to_string(i));
+  std::vector<std::size_t> expected{0, 0};
+  expected.resize(CommittedSoFar::kExpected, 2);
+  EXPECT_EQ(works.wait(), expected);
+
+  bool done = false;
+  ASSERT_TRUE(store->write([](ControlWriter&) -> Status { return {}; }, [&](Status) { done = true; }));
+  store.reset();  // does not wait for company
+  EXPECT_TRUE(done);
 }
 
 TEST(ControlStoreWriter, RefusesWhatIsOverTheBound) {
@@ -172,6 +245,105 @@ TEST(ControlStoreWriter, FailsEveryWorkOfACommitThatFails) {
   store = openIn(directory);
   EXPECT_FALSE(has(*store, "a"));
   EXPECT_TRUE(has(*store, "c"));
+}
+
+// Appends what follows the newest row, and says in `seq` which number that got.
+ControlStore::Work appending(std::int64_t& seq) {
+  return [&seq](ControlWriter& w) -> Status {
+    VC_TRY_ASSIGN(const auto last, w.lastAudit());
+    AuditRow row{.seq = last ? last->seq + 1 : 1, .actor = "operator", .action = "a", .target = "t"};
+    row.previousHash = last ? last->hash : Bytes(32, 0);
+    row.hash = Bytes(32, static_cast<std::uint8_t>(row.seq));
+    seq = row.seq;
+    return w.appendAudit(row);
+  };
+}
+
+std::vector<std::int64_t> auditOf(ControlStore& store) {
+  std::vector<std::int64_t> seqs;
+  VC_EXPECT_OK(store.readBlocking([&](ControlReader& r) -> Status {
+    VC_TRY_ASSIGN(const auto rows, r.auditRange(0, 100));
+    for (const AuditRow& row : rows) {
+      EXPECT_EQ(row.previousHash, Bytes(32, static_cast<std::uint8_t>(seqs.empty() ? 0 : seqs.back())));
+      seqs.push_back(row.seq);
+    }
+    return {};
+  }));
+  return seqs;
+}
+
+TEST(ControlStoreWriter, TheAuditGoesOnWhereAFailedWorkBegan) {
+  const TemporaryDirectory directory;
+  const auto store = openIn(directory);
+  std::int64_t first = 0, undone = 0, third = 0, alone = 0, last = 0;
+  const auto failing = [&](std::int64_t& seq) {
+    return [append = appending(seq)](ControlWriter& w) -> Status {
+      VC_TRY(append(w));
+      return Error{Errc::NotFound, "its own"};
+    };
+  };
+  {
+    HeldWriter writer(*store);
+    ASSERT_TRUE(store->write(appending(first), nullptr));
+    ASSERT_TRUE(store->write(failing(undone), nullptr));
+    std::promise<void> over;
+    ASSERT_TRUE(store->write(appending(third), [&](Status) { over.set_value(); }));
+    writer.release();
+    over.get_future().wait();  // what follows is alone in its commit
+  }
+  VC_EXPECT_ERROR(Errc::NotFound, store->writeBlocking(failing(alone)));
+  VC_EXPECT_OK(store->writeBlocking(appending(last)));
+  EXPECT_EQ((std::vector{first, undone, third, alone, last}), (std::vector<std::int64_t>{1, 2, 2, 3, 3}));
+  EXPECT_EQ(auditOf(*store), (std::vector<std::int64_t>{1, 2, 3}));
+}
+
+TEST(ControlStoreWriter, TheAuditGoesOnWhereAFailedCommitBegan) {
+  const TemporaryDirectory directory;
+  const auto store = openIn(directory);
+  std::int64_t seq = 0;
+  VC_EXPECT_OK(store->writeBlocking(appending(seq)));
+  for (const int works : {2, 1}) {  // a commit of several is undone elsewhere than that of one
+    std::promise<void> over;
+    const FileSizeLimit full(1);
+    HeldWriter writer(*store);
+    for (int i = 1; i <= works; ++i) {
+      ASSERT_TRUE(store->write(appending(seq), [&, i](Status status) {
+        VC_EXPECT_ERROR(Errc::Io, status);
+        if (i == works) over.set_value();
+      }));
+    }
+    writer.release();
+    over.get_future().wait();
+  }
+  VC_EXPECT_OK(store->writeBlocking(appending(seq)));
+  EXPECT_EQ(auditOf(*store), (std::vector<std::int64_t>{1, 2}));
+}
+
+// Two readers take turns so that one has a snapshot at any time: the next begins before the one before ends.
+TEST(ControlStoreWriter, ReadersWithoutAGapDoNotMakeTheLogGrowForEver) {
+  const TemporaryDirectory directory;
+  const auto store = openIn(directory);
+  VC_EXPECT_OK(store->writeBlocking([](ControlWriter& w) { return w.putMeta("k", "x"); }));
+  std::atomic<int> reading = 0;
+  std::atomic<bool> over = false;
+  const auto relay = [&](int me) {
+    for (int turn = me; !over; turn += 2) {
+      VC_EXPECT_OK(store->readBlocking([&](ControlReader& r) -> Status {
+        VC_TRY(r.meta("k"));  // takes the snapshot
+        reading = turn;
+        while (reading == turn && !over) std::this_thread::yield();
+        return {};
+      }));
+    }
+  };
+  std::thread one(relay, 1), two(relay, 2);
+  for (int i = 0; i < 90; ++i) {
+    VC_EXPECT_OK(store->writeBlocking([&](ControlWriter& w) { return w.putMeta("k", std::string(2'000'000, 'x')); }));
+  }
+  over = true;
+  one.join();
+  two.join();
+  EXPECT_LT(std::filesystem::file_size(directory / "control.db-wal"), 100'000'000u);
 }
 
 TEST(ControlStoreWriter, TellsTheTruthWhenTheDiskFillsWithinAWork) {

@@ -121,7 +121,7 @@ class ControlReader {
   virtual Result<Listing<RegistrationRow>> registrations(std::optional<std::string> status,
                                                          Page page) = 0;  // newest first
   virtual Result<std::optional<IntentRow>> intent(const IntentId& id) = 0;
-  // Newest first. Params and outputs over kMaxListedBytes are left out, result tokens of that size empty, errors cut at
+  // The last inserted first. Params and outputs over kMaxListedBytes are left out, result tokens of that size empty, errors cut at
   // 4096 characters.
   virtual Result<Listing<IntentRow>> intents(const IntentFilter& filter, Page page) = 0;
   virtual Result<Listing<AuditRow>> audit(const AuditFilter& filter, Page page) = 0;                // newest first
@@ -174,6 +174,9 @@ enum class WriterThread : bool { No, Yes };  // No: write() runs at once on the 
 struct ControlStoreOptions {
   std::filesystem::path path{};  // a file; its directory must exist
   WriterThread writerThread = WriterThread::Yes;
+  // After a commit that several works shared, the writer's thread waits this long for more before it begins the next;
+  // less when 64 are there. Works that come one after the other never wait.
+  Duration gather = milliseconds(2);
 };
 // Opens or creates (0600), migrates to the current schema. WAL, synchronous=FULL. Errors: Io, Conflict (another process
 // holds it), Malformed (not our database), Unsupported (a newer schema: says which version is needed).

@@ -128,6 +128,11 @@ class Where {
     if (value) text_ += (text_.empty() ? " WHERE " : " AND ") + std::string(column) + " = ?";
     return *this;
   }
+  // Tells SQLite that a partial index on the column serves; true for every value it is used with.
+  Where& also(const char* term) {
+    text_ += (text_.empty() ? " WHERE " : " AND ") + std::string(term);
+    return *this;
+  }
   const std::string& text() const { return text_; }
 
  private:
@@ -146,15 +151,16 @@ auto withPresent(Call&& call, const std::optional<T>& value, const Rest&... rest
   return withPresent(bound, rest...);
 }
 
+// `total`: a query without values that counts the rows, when there is a quicker one than COUNT(*).
 template <class Row, class... Values>
 Result<Listing<Row>> list(Database& db, const char* columns, const char* table, const char* order, const Where& where,
-                          Page page, Row (*read)(Statement&), const Values&... values) {
+                          const char* total, Page page, Row (*read)(Statement&), const Values&... values) {
   VC_TRY(checkPage(page));
   const std::string from = std::string(" FROM ") + table + where.text();
   Listing<Row> listing;
   const std::string countSql = "SELECT COUNT(*)" + from;
   const auto counting = [&](const auto&... present) { return count(db.query(countSql, present...)); };
-  VC_TRY_ASSIGN(listing.total, withPresent(counting, values...));
+  VC_TRY_ASSIGN(listing.total, total != nullptr ? db.number(total) : withPresent(counting, values...));
   const std::string pageSql = std::string("SELECT ") + columns + from + " ORDER BY " + order + " LIMIT ? OFFSET ?";
   const auto paging = [&](const auto&... present) {
     return all<Row>(db.query(pageSql, present..., page.limit, page.offset), read);
@@ -192,7 +198,7 @@ Result<std::vector<RegistrationRow>> listPendingRegistrations(Database& db) {
 
 Result<Listing<RegistrationRow>> listRegistrations(Database& db, const std::optional<std::string>& status, Page page) {
   return list(db, VC_REGISTRATION_COLUMNS, "registrations", "created_at DESC, rowid DESC",
-              Where().equal("status", status), page, readRegistration, status);
+              Where().equal("status", status), nullptr, page, readRegistration, status);
 }
 
 Result<std::optional<IntentRow>> findIntent(Database& db, const IntentId& id) {
@@ -200,17 +206,30 @@ Result<std::optional<IntentRow>> findIntent(Database& db, const IntentId& id) {
 }
 
 Result<Listing<IntentRow>> listIntents(Database& db, const IntentFilter& filter, Page page) {
+  Where where;
+  where.equal("did", filter.did);
+  const char* total = nullptr;
   // The plus keeps SQLite from walking every agent's intents of that status when one agent's would do.
-  const char* status = filter.did ? "+status" : "status";
-  return list(db, VC_LISTED_INTENT_COLUMNS, "intents", "created_at DESC, rowid DESC",
-              Where().equal("did", filter.did).equal(status, filter.status), page, readIntent, filter.did,
+  if (filter.did)
+    where.equal("+status", filter.status);
+  else if (filter.status == "success")
+    where.equal("status", filter.status), total =
+                                              "SELECT (SELECT COUNT(*) FROM intents) - "
+                                              "(SELECT COUNT(*) FROM intents WHERE status <> 'success')";
+  else if (filter.status)
+    where.equal("status", filter.status).also("status <> 'success'");
+  return list(db, VC_LISTED_INTENT_COLUMNS, "intents", "rowid DESC", where, total, page, readIntent, filter.did,
               filter.status);
 }
 
 Result<Listing<AuditRow>> listAudit(Database& db, const AuditFilter& filter, Page page) {
-  return list(db, VC_AUDIT_COLUMNS, "audit", "seq DESC",
-              Where().equal("actor", filter.actor).equal("action", filter.action).equal("target", filter.target), page,
-              readAudit, filter.actor, filter.action, filter.target);
+  Where where;
+  where.equal("actor", filter.actor).equal("action", filter.action).equal("target", filter.target);
+  if (filter.action && filter.action != "intent.send" && filter.action != "intent.result")
+    where.also("action NOT IN ('intent.send', 'intent.result')");
+  const bool everything = !filter.actor && !filter.action && !filter.target;
+  return list(db, VC_AUDIT_COLUMNS, "audit", "seq DESC", where, everything ? "SELECT max(seq) FROM audit" : nullptr,
+              page, readAudit, filter.actor, filter.action, filter.target);
 }
 
 Result<std::vector<AuditRow>> auditFrom(Database& db, std::int64_t firstSeq, std::int64_t rows) {

@@ -16,10 +16,8 @@ using sqlite::Database;
 constexpr std::size_t kMaxWaiting = 10'000;
 // Bounds the memory and the log that one transaction takes; a disk syncs long before this matters for speed.
 constexpr std::size_t kMaxPerCommit = 1'000;
-// A commit costs the same for one work as for many. While works come from several sides at once, the writer gives more
-// of them this time to come before it begins; one after the other they do not wait.
-constexpr std::chrono::microseconds kGather{1'000};
-constexpr std::size_t kEnough = 64;
+// What a commit costs, above all its sync, is hardly noticed when this many share it.
+constexpr std::size_t kEnoughPerCommit = 64;
 constexpr std::size_t kMaxReaders = 4;
 constexpr seconds kReaderWait{10};
 
@@ -32,7 +30,7 @@ struct Job {
 // Runs jobs on the writing connection. Confined to whichever thread drains the queue.
 class Committer {
  public:
-  explicit Committer(Database db) : db_(std::move(db)), writer_(db_) {}
+  explicit Committer(Database db) : db_(std::move(db)), writer_(db_) { db_.boundLog(); }
 
   // Every job's status is final when this returns.
   void commit(std::vector<Job>& jobs) {
@@ -46,6 +44,10 @@ class Committer {
   // One transaction from `first` on. Returns the first job it has not decided: SQLite ends a transaction by itself on a
   // full disk or an I/O error, and then what stands behind the job that met it deserves a try of its own.
   std::size_t commitFrom(std::vector<Job>& jobs, std::size_t first) {
+    if (first + 1 == jobs.size()) {
+      commitAlone(jobs[first]);
+      return jobs.size();
+    }
     const auto failAll = [&](std::size_t end, const Error& error) {
       writer_.forget();
       for (std::size_t i = first; i < end; ++i) {
@@ -65,6 +67,12 @@ class Committer {
     if (committed.ok()) return jobs.size();
     if (db_.inTransaction()) static_cast<void>(db_.run("ROLLBACK"));
     return failAll(jobs.size(), committed.error());
+  }
+
+  // The transaction undoes what a savepoint would.
+  void commitAlone(Job& job) {
+    job.status = inTransaction(db_, [&] { return job.work(writer_); });
+    if (!job.status.ok()) writer_.forget();
   }
 
   // The job's own outcome goes to its status; an error returned means that the transaction is lost.
@@ -149,9 +157,12 @@ class ReaderPool {
 
 class SqliteControlStore final : public ControlStore {
  public:
-  SqliteControlStore(sqlite::OwnedFile file, WriterThread writerThread)
-      : lock_(std::move(file.lock)), committer_(std::move(file.db)), readers_(committer_.path()) {
-    if (writerThread == WriterThread::Yes) thread_ = std::thread([this] { threadMain(); });
+  SqliteControlStore(sqlite::OwnedFile file, const ControlStoreOptions& options)
+      : lock_(std::move(file.lock)),
+        committer_(std::move(file.db)),
+        readers_(committer_.path()),
+        gather_(options.gather) {
+    if (options.writerThread == WriterThread::Yes) thread_ = std::thread([this] { threadMain(); });
   }
 
   ~SqliteControlStore() override {
@@ -165,17 +176,17 @@ class SqliteControlStore final : public ControlStore {
   }
 
   bool write(Work work, std::function<void(Status)> done) override {
-    bool wake = false;
+    bool enough = false;
     {
       std::lock_guard lock(mutex_);
       if (queue_.size() >= kMaxWaiting) return false;
       queue_.push_back({std::move(work), std::move(done), {}});
-      wake = gathering_ ? queue_.size() == kEnough : drainer_ == std::thread::id();
+      enough = queue_.size() == wakeAt_;
     }
     if (!thread_.joinable())
       drainHere();
-    else if (wake)
-      wake_.notify_all();
+    else if (enough)
+      wake_.notify_one();
     return true;
   }
 
@@ -208,18 +219,16 @@ class SqliteControlStore final : public ControlStore {
   void threadMain() {
     std::unique_lock lock(mutex_);
     for (;;) {
+      wakeAt_ = 1;
       wake_.wait(lock, [&] { return stopping_ || !queue_.empty(); });
       if (queue_.empty()) return;
-      gather(lock);
       drain(lock);
     }
   }
 
   void gather(std::unique_lock<std::mutex>& lock) {
-    if (lastCommit_ < 2) return;
-    gathering_ = true;
-    wake_.wait_for(lock, kGather, [&] { return stopping_ || queue_.size() >= kEnough; });
-    gathering_ = false;
+    wakeAt_ = kEnoughPerCommit;
+    wake_.wait_for(lock, gather_, [&] { return stopping_ || queue_.size() >= kEnoughPerCommit; });
   }
 
   // Without a thread of its own: the caller runs the queue, unless somebody (perhaps itself, further up) does already.
@@ -237,7 +246,6 @@ class SqliteControlStore final : public ControlStore {
         jobs.push_back(std::move(queue_.front()));
         queue_.pop_front();
       }
-      lastCommit_ = jobs.size();
       lock.unlock();
       committer_.commit(jobs);
       for (Job& job : jobs) {
@@ -246,7 +254,7 @@ class SqliteControlStore final : public ControlStore {
         job.done = nullptr;
       }
       lock.lock();
-      if (thread_.joinable() && !queue_.empty()) gather(lock);
+      if (thread_.joinable() && jobs.size() > 1) gather(lock);  // the waiting begins with the commit, not with a job
     }
     drainer_ = {};
   }
@@ -256,14 +264,14 @@ class SqliteControlStore final : public ControlStore {
   sqlite::FileLock lock_;
   Committer committer_;  // used by the drainer alone
   ReaderPool readers_;
+  const Duration gather_;
 
   std::mutex mutex_;  // protects what follows
   std::condition_variable wake_;
   std::deque<Job> queue_;
+  std::size_t wakeAt_ = 1;   // how many jobs the writer's thread waits for
   std::thread::id drainer_;  // who runs works right now; the default id: nobody
   bool stopping_ = false;
-  bool gathering_ = false;
-  std::size_t lastCommit_ = 0;  // how many works it had
 
   std::thread thread_;  // constant after construction
 };
@@ -272,7 +280,7 @@ class SqliteControlStore final : public ControlStore {
 
 Result<std::unique_ptr<ControlStore>> openControlStore(ControlStoreOptions options) {
   VC_TRY_ASSIGN(sqlite::OwnedFile file, sqlite::openOwned(options.path, sqlite::kControlSchema));
-  return std::unique_ptr<ControlStore>(std::make_unique<SqliteControlStore>(std::move(file), options.writerThread));
+  return std::unique_ptr<ControlStore>(std::make_unique<SqliteControlStore>(std::move(file), options));
 }
 
 }  // namespace vaultysclaw::store

@@ -9,6 +9,14 @@ namespace {
 
 constexpr int kBusyTimeoutMillis = 5000;
 
+// The log is moved into the database when it has this many pages. Fewer: a page that many commits write is moved more
+// often; more: the log, which costs less to overwrite than to extend, and its index are larger.
+constexpr int kCheckpointPages = 4000;
+// As many as journal_size_limit has bytes. Over it the writer waits this long for readers, whose snapshots keep it from
+// starting over.
+constexpr int kLongLogPages = 16'000;
+constexpr int kReadersTimeoutMillis = 250;
+
 Errc codeOf(int rc) {
   switch (rc & 0xff) {
     case SQLITE_CORRUPT:
@@ -75,11 +83,11 @@ Result<bool> Statement::step() {
 Status Statement::bindOne(int at, std::string_view value) {
   // A null pointer would bind NULL instead of the empty text.
   return check(sqlite3_bind_text64(stmt_, at, value.data() != nullptr ? value.data() : "", value.size(),
-                                   SQLITE_TRANSIENT, SQLITE_UTF8));
+                                   copies_ ? SQLITE_TRANSIENT : SQLITE_STATIC, SQLITE_UTF8));
 }
 Status Statement::bindOne(int at, const Bytes& value) {
   if (value.empty()) return check(sqlite3_bind_zeroblob(stmt_, at, 0));
-  return check(sqlite3_bind_blob64(stmt_, at, value.data(), value.size(), SQLITE_TRANSIENT));
+  return check(sqlite3_bind_blob64(stmt_, at, value.data(), value.size(), copies_ ? SQLITE_TRANSIENT : SQLITE_STATIC));
 }
 Status Statement::bindOne(int at, std::int64_t value) {
   return check(sqlite3_bind_int64(stmt_, at, value));
@@ -133,7 +141,8 @@ Database::Database(sqlite3* handle, std::filesystem::path path) : handle_(handle
 Database::Database(Database&& other) noexcept
     : handle_(std::exchange(other.handle_, nullptr)),
       path_(std::move(other.path_)),
-      statements_(std::move(other.statements_)) {
+      statements_(std::move(other.statements_)),
+      restartAt_(std::move(other.restartAt_)) {
   other.statements_.clear();
 }
 
@@ -165,6 +174,28 @@ Status Database::configure(Access access) {
              "PRAGMA journal_size_limit=67108864;"));
   if (access == Access::Read) VC_TRY(script("PRAGMA query_only=ON;"));
   return {};
+}
+
+void Database::boundLog() {
+  restartAt_ = std::make_unique<int>(kLongLogPages);
+  // An error is none of the commit's, which is durable: a later one tries again.
+  const auto afterCommit = [](void* state, sqlite3* handle, const char* name, int pages) {
+    int& restartAt = *static_cast<int*>(state);
+    if (pages < kCheckpointPages) {
+      restartAt = kLongLogPages;
+      return SQLITE_OK;
+    }
+    int mode = SQLITE_CHECKPOINT_PASSIVE;
+    if (pages >= restartAt) {
+      mode = SQLITE_CHECKPOINT_RESTART;
+      restartAt = pages + kLongLogPages;
+    }
+    sqlite3_busy_timeout(handle, kReadersTimeoutMillis);
+    sqlite3_wal_checkpoint_v2(handle, name, mode, nullptr, nullptr);
+    sqlite3_busy_timeout(handle, kBusyTimeoutMillis);
+    return SQLITE_OK;
+  };
+  sqlite3_wal_hook(handle_, afterCommit, restartAt_.get());
 }
 
 void Database::allowCheckpointOnClose() {

@@ -3,6 +3,7 @@
 #pragma once
 
 #include <filesystem>
+#include <memory>
 #include <optional>
 #include <string>
 #include <string_view>
@@ -24,7 +25,8 @@ class Database;
 // One thread at a time, and must not outlive the Database.
 class Statement {
  public:
-  Statement(Statement&& other) noexcept : db_(other.db_), stmt_(std::exchange(other.stmt_, nullptr)) {}
+  Statement(Statement&& other) noexcept
+      : db_(other.db_), stmt_(std::exchange(other.stmt_, nullptr)), column_(other.column_), copies_(other.copies_) {}
   Statement& operator=(Statement&&) = delete;
   Statement(const Statement&) = delete;
   ~Statement();
@@ -46,6 +48,13 @@ class Statement {
 
   Status check(int rc);
   bool nextIsNull() const;
+  template <class... Args>
+  Status bindAll(const Args&... args) {
+    int at = 0;
+    Status bound;
+    static_cast<void>(((bound = bindOne(++at, args)).ok() && ...));
+    return bound;
+  }
   Status bindOne(int at, std::string_view value);
   Status bindOne(int at, const std::string& value) { return bindOne(at, std::string_view(value)); }
   Status bindOne(int at, const char* value) { return bindOne(at, std::string_view(value)); }
@@ -66,6 +75,7 @@ class Statement {
   Database* db_;
   sqlite3_stmt* stmt_;
   int column_ = 0;
+  bool copies_ = true;  // whether what is bound is copied
 };
 
 enum class Access : bool { Read, Write };
@@ -87,16 +97,15 @@ class Database {
   template <class... Args>
   Result<Statement> query(std::string_view sql, const Args&... args) {
     VC_TRY_ASSIGN(Statement statement, prepare(sql));
-    int at = 0;
-    Status bound;
-    static_cast<void>(((bound = statement.bindOne(++at, args)).ok() && ...));
-    VC_TRY(bound);
+    VC_TRY(statement.bindAll(args...));
     return statement;
   }
   // Binds, runs to the end, drops rows. Returns how many rows INSERT, UPDATE or DELETE changed.
   template <class... Args>
   Result<std::int64_t> run(std::string_view sql, const Args&... args) {
-    VC_TRY_ASSIGN(Statement statement, query(sql, args...));
+    VC_TRY_ASSIGN(Statement statement, prepare(sql));
+    statement.copies_ = false;  // the arguments outlive it
+    VC_TRY(statement.bindAll(args...));
     return finish(statement);
   }
   // The first column of the first row of a constant query, as a number; 0 when there is no row.
@@ -107,6 +116,9 @@ class Database {
   // Whether a transaction is open: SQLite ends one by itself after some failures (disk full, I/O).
   bool inTransaction() const;
   void allowCheckpointOnClose();
+  // For the writing connection: checkpoints less often than SQLite would, and keeps readers that follow one another
+  // without a gap from making the log grow for ever.
+  void boundLog();
   const std::filesystem::path& path() const { return path_; }
 
  private:
@@ -126,6 +138,7 @@ class Database {
   sqlite3* handle_;
   std::filesystem::path path_;
   std::unordered_map<std::string, sqlite3_stmt*, TextHash, std::equal_to<>> statements_;
+  std::unique_ptr<int> restartAt_;  // the log's pages from which on a checkpoint waits for readers; see boundLog()
 };
 
 // Runs `body` in a transaction: commits when it succeeds, undoes everything when it or the commit fails.
