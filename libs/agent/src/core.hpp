@@ -175,6 +175,8 @@ class AgentCore : public std::enable_shared_from_this<AgentCore> {
   void onRejected(const protocol::RegistrationRejected& rejected);
   void onUpdateCapabilities(const protocol::UpdateCapabilities& update);
   Status acceptPeer(const identity::VaultysId& peer);
+  // For good on a connection that nobody else can speak on; else the agent tries again.
+  void refusedFor(std::string reason);
   // Judges what the control plane has signed, before we prove ourselves to it: the first handshake of a connection, and
   // a later one.
   Status beginChannel(const identity::Initiator& handshake);

@@ -149,6 +149,12 @@ Status AgentCore::checkReissue(const identity::Initiator& handshake) const {
   return {};
 }
 
+void AgentCore::refusedFor(std::string reason) {
+  // What anybody on the path could have said must not outlive the path.
+  if (seal_ || connection_->peer().protection != net::Protection::None) return halt(std::move(reason));
+  dropConnection(std::move(reason));
+}
+
 void AgentCore::onStep1(const protocol::AuthChallenge& challenge) {
   auto initiator = std::exchange(initiator_, nullptr);
   const auto fail = [&](const std::string& why) { dropConnection("The handshake failed: " + why + clockHint()); };
@@ -159,7 +165,7 @@ void AgentCore::onStep1(const protocol::AuthChallenge& challenge) {
   if (!complete) {
     const Error& error = complete.error();
     // Anything less than a signature of somebody else could come from whoever happens to answer at the address.
-    if (const auto foreign = std::exchange(foreignPeer_, std::nullopt)) return halt(foreign->message);
+    if (const auto foreign = std::exchange(foreignPeer_, std::nullopt)) return refusedFor(foreign->message);
     if (error.code == Errc::Expired && !serverClock_) serverClock_ = identity::clockOffset(*step1, now);
     return fail(error.message);
   }
@@ -299,8 +305,8 @@ void AgentCore::onApproved(const protocol::RegistrationApproved& approved) {
 void AgentCore::onRejected(const protocol::RegistrationRejected& rejected) {
   if (phase_ != Phase::Pending && phase_ != Phase::Proved)
     return log(LogSeverity::Warn, "Ignored registration_rejected outside of a registration");
-  halt("An operator rejected the registration of this agent: " + printable(rejected.reason) +
-       ". Ask them, then start the agent again");
+  refusedFor("An operator rejected the registration of this agent: " + printable(rejected.reason) +
+             ". Ask them, then start the agent again");
 }
 
 }  // namespace vaultysclaw::detail

@@ -408,6 +408,34 @@ TEST_F(Unprotected, IsNotUsedForAUrlThatNamesThisMachineEither) {
   EXPECT_TRUE(cp.received.empty());
 }
 
+TEST_F(Unprotected, AForeignKeyOrARejectionDoesNotStopTheAgent) {
+  config.controlPlaneDid = "did:vaultys:00ffffffffffffffffffffffffffffffffffffff";
+  startAgent();
+  EXPECT_EQ(agent->getStatus(), AgentStatus::Connecting);
+  EXPECT_THAT(reason(), HasSubstr("controlPlaneDid expects"));
+  agent.reset();
+  config.controlPlaneDid = "";
+  config.allowPlaintext = true;
+  cp.features = {};
+  cp.known = false;
+  startAgent();
+  ASSERT_EQ(agent->getStatus(), AgentStatus::PendingApproval);
+  cp.reject("no");
+  world.run();
+  EXPECT_EQ(agent->getStatus(), AgentStatus::Reconnecting);
+  EXPECT_THAT(reason(), HasSubstr("rejected the registration"));
+}
+
+TEST_F(Unprotected, ASealedRejectionStopsTheAgent) {
+  config.controlPlaneDid = cp.id().didV1().value;
+  cp.known = false;
+  startAgent();
+  ASSERT_TRUE(cp.sealed());
+  cp.reject("no");
+  world.run();
+  EXPECT_EQ(agent->getStatus(), AgentStatus::Stopped);
+}
+
 TEST_F(Unprotected, AllowPlaintextPinsTheFirst) {
   config.allowPlaintext = true;
   cp.features = {};

@@ -345,7 +345,9 @@ void Session::reissue(std::string reason) {
   if (phase_ != Phase::Connected) return;
   const auto current = host_.granted(did_);
   if (!current) return;  // no longer known: the host is closing this connection
-  sendGrant(*current, reason);
+  // An agent that does not know control-v2 gives up the handshake under way when its grant changes: it hears of the
+  // change when that one has ended, and until then keeps to what it was certified.
+  if (!handshake_ || inUse_.controlV2) sendGrant(*current, reason);
   reissueWanted_ = std::move(reason);
   if (handshake_) return;  // onProved comes back to it
   const SteadyTime now = context_.ports.clock.steady();

@@ -89,7 +89,8 @@ class Session : public std::enable_shared_from_this<Session> {
   // The agent counts as connected from here on: sends auth_complete. `certified` is what its certificate says.
   void connect(const Did& did, const policy::Grant& granted);
   // Tells the agent its grant as the host has it now, at once, for it can narrow without a certificate; then sends a
-  // certificate. Certificates go one at a time and kReissueInterval apart; calls in between are merged into one.
+  // certificate. Certificates go one at a time and kReissueInterval apart; calls in between are merged into one. To an
+  // agent without control-v2 nothing is said while a certificate is under way.
   void reissue(std::string reason);
 
   // Sealed once there is a channel. False when the agent is not there any more. An agent that reads too slowly is

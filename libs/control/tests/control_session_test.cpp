@@ -219,7 +219,9 @@ TEST_F(Sessions, ReissuesComeOneAtATimeAndFiveSecondsApart) {
 }
 
 TEST_F(Sessions, NarrowedGrantIsToldBeforeTheNextIntentWheneverItsCertificateComes) {
-  auto agent = connectedAgent();  // with a reissue just now, so that the next one has to wait
+  TestAgent::Options knowing;
+  knowing.features = {"control-v2"};
+  auto agent = connectedAgent(knowing);  // with a reissue just now, so that the next one has to wait
   agent->received.clear();
   policy::Grant grant;
   ASSERT_TRUE(updateGrant(agent->did(), grant).ok());
@@ -245,6 +247,26 @@ TEST_F(Sessions, NarrowedGrantIsToldBeforeTheNextIntentWheneverItsCertificateCom
   EXPECT_EQ(agent->types(), names({"auth_complete", "update_capabilities"}));
   EXPECT_EQ(agent->last<AuthComplete>()->capabilities, names({"one"}));
   EXPECT_EQ(agent->last<UpdateCapabilities>()->capabilities, names({"one"}));
+}
+
+TEST_F(Sessions, AChangeDuringAReissueWaitsForItWithAnAgentThatDoesNotKnowControlV2) {
+  auto agent = connectedAgent();
+  loop.advance(seconds(10));
+  agent->options.completeHandshakes = false;
+  policy::Grant grant;
+  grant.capabilities = {"one", "two"};
+  ASSERT_TRUE(updateGrant(agent->did(), grant).ok());
+  grant.capabilities = {"one"};
+  ASSERT_TRUE(updateGrant(agent->did(), grant).ok());
+  EXPECT_EQ(agent->last<UpdateCapabilities>()->capabilities, names({"one", "two"}));
+  agent->options.completeHandshakes = true;
+  agent->replayLastChallenge();
+  agent->received.clear();
+  run();
+  EXPECT_EQ(agent->types(), names({"auth_complete", "update_capabilities"}));
+  EXPECT_EQ(agent->last<AuthComplete>()->capabilities, names({"one"}));
+  loop.advance(seconds(5));
+  EXPECT_EQ(agent->certifiedCapabilities(), names({"one"}));
 }
 
 TEST_F(Sessions, ChangesAtOnceDoNotUndoEachOther) {
