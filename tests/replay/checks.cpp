@@ -124,31 +124,6 @@ Check asStep1() {
   };
 }
 
-Check resultSignature() {
-  return [](const Difference& d, Ledger& ledger) -> std::string {
-    if (d.recorded || !isText(d.ours)) return "a text where the recording has none";
-    const auto& agent = ledger.transcript.agent;
-    const auto token = identity::verifyResultToken(d.ours->get<std::string>(), agent);
-    if (!token) return "a result that holds: " + token.error().message;
-    const json& payload = d.message.at("payload");
-    const bool same =
-        token->intentId == payload.value("intentId", "") && token->status == payload.value("status", "") &&
-        token->error.value_or("") == payload.value("error", "") &&
-        token->code.value_or("") == payload.value("code", "") &&
-        token->outputHash.has_value() == payload.contains("output") &&
-        toIso8601(token->executedAt) == payload.value("executedAt", "") && token->agentDid == agent.didV1().value &&
-        token->controlPlaneDid == ledger.transcript.server.didV1().value;
-    return want(same, "what the message says");
-  };
-}
-
-Check ownId() {
-  return [](const Difference& d, Ledger& ledger) {
-    const json expected = base64Encode(ledger.transcript.agent.toVersion(identity::IdVersion::V1).id());
-    return want(!d.recorded && d.ours && *d.ours == expected, expected.dump());
-  };
-}
-
 Check ownSignature() {
   return [](const Difference& d, Ledger& ledger) -> std::string {
     if (d.path == "signature.signature") {

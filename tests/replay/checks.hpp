@@ -18,8 +18,6 @@ Check inVersion1();                     // the recorded public id, written in ve
 Check ownNonce(std::size_t from, std::size_t to);  // these bytes are new, the rest as recorded
 Check asStep1();                                   // what the STEP1 says that ours answers
 Check ownSignature();                              // it holds: sign1, sign2 or the token's, whichever the path names
-Check resultSignature();                           // a token of 7.5 that says what the message says
-Check ownId();                                     // the public id of ours, base64
 Check statement();                                 // metadata.pk1 of docs/protocol.md 7.1
 // metadata.pk2 is this, and has in version 1 the members that docs/protocol.md 7.1 adds.
 Check certificate(const std::string& jsonText);

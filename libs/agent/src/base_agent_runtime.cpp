@@ -65,9 +65,6 @@ detail::CoreSetup load(const AgentRuntimeConfig& config, detail::RuntimePorts& p
   auto state = orThrow(ports.openState(detail::statePath(config)));
   auto usage = orThrow(state->usage());
   const identity::VaultysId self = identity.toVersion(identity::IdVersion::V1);
-  orThrow(state->interruptRunning([&](const store::SeenIntent& intent) {
-    return detail::interruptedResult(intent, self, ports.clock(), ports.entropy());
-  }));
   auto delegations = orThrow(state->delegations());
   auto pin = detail::readPin(*state);
   if (!pin)
@@ -80,6 +77,10 @@ detail::CoreSetup load(const AgentRuntimeConfig& config, detail::RuntimePorts& p
                                      (config.statePath.empty() ? "" : " --state " + config.statePath) + " " +
                                      config.controlPlaneDid + "' to belong to that one");
   if (Status safe = detail::checkProtection(config, wsUrl, pin->has_value()); !safe) raise(safe.error());
+  const bool sign = *pin && ports.features().with((*pin)->features).has(identity::feature::kSignedResults);
+  orThrow(state->interruptRunning([&](const store::SeenIntent& intent) {
+    return detail::interruptedResult(intent, sign, self, ports.clock(), ports.entropy());
+  }));
   return {config,
           std::move(wsUrl),
           self,

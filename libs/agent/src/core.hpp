@@ -200,7 +200,7 @@ class AgentCore : public std::enable_shared_from_this<AgentCore> {
   Status judgeToken(const identity::IntentToken& token, const protocol::Intent& intent,
                     const identity::Sha256& paramsHash);
   void onAccepted(Acceptance& job, const Status& stored);
-  void answerKnown(store::SeenIntent& seen, const std::string& fingerprint);
+  void answerKnown(const store::SeenIntent& seen, const std::string& fingerprint);
   void refuseIntent(const std::string& intentId, const Error& error);
   void runIntent(const std::shared_ptr<Call>& call, const protocol::RawJson& params);
 
@@ -211,6 +211,9 @@ class AgentCore : public std::enable_shared_from_this<AgentCore> {
   void deliver(const ReadyResult& result);
   void loadOutbox();
   void resendResults();
+  bool signsResults() const;
+  // On the state worker.
+  Result<ReadyResult> storedResult(store::AgentState& state, const std::string& intentId, bool sign);
   void onResultAck(const protocol::ResultAck& ack);
   void settle(const std::string& intentId, store::SeenIntent::State state);
   void flushSettled();

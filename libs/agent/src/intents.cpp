@@ -206,7 +206,7 @@ void AgentCore::onAccepted(Acceptance& job, const Status& stored) {
   finishIntent(call, {false, {}, "the agent is stopping", Errc::Interrupted});
 }
 
-void AgentCore::answerKnown(store::SeenIntent& seen, const std::string& fingerprint) {
+void AgentCore::answerKnown(const store::SeenIntent& seen, const std::string& fingerprint) {
   const std::string& id = seen.intentId;
   if (seen.fingerprint != fingerprint) {
     log(LogSeverity::Error, "Refused intent " + printable(id) + ": its id was used for another intent");
@@ -215,7 +215,7 @@ void AgentCore::answerKnown(store::SeenIntent& seen, const std::string& fingerpr
     return;
   }
   if (seen.state == store::SeenIntent::State::Running) return;
-  auto result = readResult(std::move(seen.result));
+  auto result = readResult(seen, signsResults(), setup_.self, ports_.clock(), ports_.entropy());
   if (!result) {
     log(LogSeverity::Error, "Intent " + printable(id) + " came again; " + result.error().message);
     return;

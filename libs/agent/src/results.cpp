@@ -21,12 +21,6 @@ constexpr Duration kSettleDelay = seconds(1);
 
 using Texts = std::vector<std::pair<std::string, Result<ReadyResult>>>;
 
-Result<ReadyResult> storedResult(store::AgentState& state, const std::string& controlPlane, const std::string& id) {
-  VC_TRY_ASSIGN(auto seen, state.seenIntent(controlPlane, id));
-  if (!seen) return Error{Errc::NotFound, "it is no longer stored"};
-  return readResult(std::move(seen->result));
-}
-
 }  // namespace
 
 std::string encodeMessage(protocol::Payload payload, const Did& agent, Clock& clock, Entropy& entropy) {
@@ -58,7 +52,7 @@ ReadyResult makeResult(protocol::IntentResult result, const Answered& answered, 
   ready.error = result.error;
   ready.code = result.code;
   const auto intentHash = hexDecode(answered.intentHash);
-  if (identity::ResultToken token; intentHash && intentHash->size() == token.intentHash.size()) {
+  if (identity::ResultToken token; answered.sign && intentHash && intentHash->size() == token.intentHash.size()) {
     token.intentId = ready.intentId;
     token.status = ready.success ? "success" : "failed";
     if (result.output) token.outputHash = identity::sha256(asBytes(result.output->text));
@@ -76,11 +70,14 @@ ReadyResult makeResult(protocol::IntentResult result, const Answered& answered, 
   return ready;
 }
 
-Result<ReadyResult> readResult(std::string text) {
-  VC_TRY_ASSIGN(const protocol::Message message, protocol::decode(text));
-  const auto* result = std::get_if<protocol::IntentResult>(&message.payload);
+Result<ReadyResult> readResult(const store::SeenIntent& stored, bool sign, const identity::VaultysId& self,
+                               Clock& clock, Entropy& entropy) {
+  VC_TRY_ASSIGN(protocol::Message message, protocol::decode(stored.result));
+  auto* result = std::get_if<protocol::IntentResult>(&message.payload);
   if (result == nullptr) return Error{Errc::Malformed, "the stored result is no result"};
-  ReadyResult ready{std::move(text),        {},
+  if (sign && !result->signature)
+    return makeResult(std::move(*result), {stored.controlPlaneDid, stored.intentHash, sign}, self, clock, entropy);
+  ReadyResult ready{stored.result,          {},
                     result->intentId.value, result->status == protocol::ResultStatus::Success,
                     result->error,          result->code};
   if (result->signature) {
@@ -90,11 +87,11 @@ Result<ReadyResult> readResult(std::string text) {
   return ready;
 }
 
-store::FinishedIntent interruptedResult(const store::SeenIntent& intent, const identity::VaultysId& self, Clock& clock,
-                                        Entropy& entropy) {
+store::FinishedIntent interruptedResult(const store::SeenIntent& intent, bool sign, const identity::VaultysId& self,
+                                        Clock& clock, Entropy& entropy) {
   const Error error{Errc::Interrupted, "a restart of the agent interrupted this intent; it does not run again"};
   ReadyResult ready = makeResult(failedResult(intent.intentId, error, clock.now()),
-                                 {intent.controlPlaneDid, intent.intentHash}, self, clock, entropy);
+                                 {intent.controlPlaneDid, intent.intentHash, sign}, self, clock, entropy);
   return {std::move(ready.text), std::move(ready.hash)};
 }
 
@@ -117,11 +114,11 @@ void AgentCore::finishIntent(const std::shared_ptr<Call>& call, const Outcome& o
     ReadyResult ready;
     Status saved;
   };
-  auto work = [self = shared_from_this(), call, result = std::move(result),
+  auto work = [self = shared_from_this(), call, result = std::move(result), sign = signsResults(),
                settled = std::exchange(settled_, {})](store::AgentState& state) mutable -> Result<Stored> {
     const std::string controlPlane = self->controlPlane_->did().value;
     Stored stored;
-    stored.ready = makeResult(std::move(result), {controlPlane, call->intentHash}, self->setup_.self,
+    stored.ready = makeResult(std::move(result), {controlPlane, call->intentHash, sign}, self->setup_.self,
                               self->ports_.clock(), self->ports_.entropy());
     stored.saved = self->usage_.saveWith([&](const std::optional<store::StoredUsage>& usage) {
       return state.finishIntent(controlPlane, call->id, {stored.ready.text, stored.ready.hash}, {usage, settled});
@@ -154,7 +151,10 @@ bool AgentCore::sendResult(const ReadyResult& result) {
 
 void AgentCore::deliver(const ReadyResult& result) {
   Outbox::Entry* entry = outbox_.find(result.intentId);
-  if (entry != nullptr) entry->sentOn = connectionNumber_;
+  if (entry != nullptr) {
+    entry->sentOn = connectionNumber_;
+    entry->hash = result.hash;
+  }
   if (!sendResult(result) || entry == nullptr || inUse_.has(identity::feature::kResultAck)) return;
   // Nobody is going to acknowledge it: written is delivered.
   settle(result.intentId, store::SeenIntent::State::Delivered);
@@ -179,6 +179,17 @@ void AgentCore::loadOutbox() {
                    });
 }
 
+Result<ReadyResult> AgentCore::storedResult(store::AgentState& state, const std::string& intentId, bool sign) {
+  VC_TRY_ASSIGN(const auto seen, state.seenIntent(controlPlane_->did().value, intentId));
+  if (!seen) return Error{Errc::NotFound, "it is no longer stored"};
+  return readResult(*seen, sign, setup_.self, ports_.clock(), ports_.entropy());
+}
+
+// What the control plane lists now, or, while there is no connection, has listed last.
+bool AgentCore::signsResults() const {
+  return setup_.features.with(listed_).has(identity::feature::kSignedResults);
+}
+
 // One batch after the other, as the connection drains.
 void AgentCore::resendResults() {
   if (resending_ || !outboxLoaded_ || phase_ != Phase::Authenticated || !connection_ || peerEnded_ || sendFailed_)
@@ -188,9 +199,10 @@ void AgentCore::resendResults() {
   if (ids.empty()) return;
   resending_ = true;
   onState<Result<Texts>>(
-      [cp = controlPlane_->did().value, ids = std::move(ids)](store::AgentState& state) -> Result<Texts> {
+      [self = shared_from_this(), ids = std::move(ids),
+       sign = signsResults()](store::AgentState& state) -> Result<Texts> {
         Texts texts;
-        for (const auto& id : ids) texts.emplace_back(id, storedResult(state, cp, id));
+        for (const auto& id : ids) texts.emplace_back(id, self->storedResult(state, id, sign));
         return texts;
       },
       [this, number = connectionNumber_](Result<Texts> texts) {

@@ -23,23 +23,25 @@ struct ReadyResult {
   std::optional<std::string> error, code;
 };
 
-// Which intent a result answers.
+// Which intent a result answers, and whether its control plane wants it signed.
 struct Answered {
   std::string controlPlaneDid;
   std::string intentHash;  // hex SHA-256 of the accepted token's body; empty: unknown, so the result cannot be signed
+  bool sign = false;
 };
 
 protocol::IntentResult failedResult(const std::string& intentId, const Error& error, WallTime now);
 
-// Signs (25 µs) and encodes. Whatever the control plane listed: a signature that nobody asked for is an unknown member,
-// and a stored result may be sent to a control plane that has learned to ask.
+// Signs (25 µs) and encodes.
 ReadyResult makeResult(protocol::IntentResult result, const Answered& answered, const identity::VaultysId& self,
                        Clock& clock, Entropy& entropy);
-// Back from what was stored. Malformed.
-Result<ReadyResult> readResult(std::string text);
+// Back from what was stored; signed now, when it was made for a control plane that did not want that yet and this one
+// does. Malformed.
+Result<ReadyResult> readResult(const store::SeenIntent& stored, bool sign, const identity::VaultysId& self,
+                               Clock& clock, Entropy& entropy);
 
 // The answer to an intent that a restart has interrupted, for AgentState::interruptRunning.
-store::FinishedIntent interruptedResult(const store::SeenIntent& intent, const identity::VaultysId& self, Clock& clock,
-                                        Entropy& entropy);
+store::FinishedIntent interruptedResult(const store::SeenIntent& intent, bool sign, const identity::VaultysId& self,
+                                        Clock& clock, Entropy& entropy);
 
 }  // namespace vaultysclaw::detail

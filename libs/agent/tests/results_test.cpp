@@ -81,6 +81,14 @@ TEST_F(Results, OfARefusedIntentAreUnsignedWithoutTheFeature) {
   EXPECT_EQ(refusal("unsigned")->code, "policy_denied");
 }
 
+TEST_F(Results, AreUnsignedForAControlPlaneThatDoesNotList) {
+  cp.features = {};
+  connect();
+  intent("i1", "text_generation");
+  ASSERT_TRUE(result("i1"));
+  EXPECT_FALSE(result("i1")->signature || result("i1")->publicKey);
+}
+
 TEST_F(Results, AreSentUntilTheyAreAcknowledged) {
   cp.acknowledgesResults = false;
   connect();
@@ -168,6 +176,7 @@ TEST_F(Results, WithoutAConnectionSurviveARestartWhateverIsListed) {
   while (world.runHandler()) {
   }
   world.lanes->held = false;
+  withState([&](store::AgentState& state) { EXPECT_EQ((*state.outbox(cp.id().didV1().value))[0].resultHash, ""); });
   cp.features = Features::ours();  // it has learned to want signatures meanwhile
   make().start();
   world.run();
