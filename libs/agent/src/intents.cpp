@@ -177,11 +177,12 @@ Status AgentCore::accept(Acceptance& job, store::AgentState& state) {
     return settleOnly();
   }
   // Looking up, accepting and counting the request are one durable step.
-  usage_.reserve();
+  const bool counted = shared_.with([](const Shared& s) { return s.grant.limits.maxRequestsPerHour.has_value(); });
+  if (counted) usage_.reserve();
   auto found = usage_.saveWith(
       [&](const std::optional<store::StoredUsage>& usage) { return state.acceptIntent(seen, {usage, job.settled}); });
-  call.reserved = found.ok() && !*found;
-  if (!call.reserved) usage_.release();
+  call.reserved = counted && found.ok() && !*found;
+  if (counted && !call.reserved) usage_.release();
   VC_TRY_ASSIGN(job.seen, std::move(found));
   return {};
 }
