@@ -22,6 +22,7 @@ void AgentCore::dial() {
   options.url = setup_.wsUrl;
   options.caFile = setup_.config.caFile;
   options.proxyUrl = setup_.config.proxyUrl;
+  options.limits.maxMessageBytes = protocol::kMaxMessageBytes + kSealOverhead;  // what a record may hold
   log(LogSeverity::Info, "Connecting to control plane: " + setup_.wsUrl);
   dialing_ = ports_.dialer().dial(std::move(options), [weak = weak_from_this()](auto connection) {
     if (auto self = weak.lock()) self->onDialed(std::move(connection));
