@@ -42,6 +42,9 @@ step "Words"
 git ls-files -z --cached --others --exclude-standard '*.cpp' '*.hpp' '*.sh' '*.cmake' dev |
   xargs -0 grep -nE '\b(TODO|FIXME|XXX)\b' | grep -v '^scripts/check.sh' | report "unfinished" || true
 
+step "Protocol model"
+scripts/model.sh --quiet || finding "the protocol model"
+
 step "Shell scripts"
 shellcheck -x dev scripts/*.sh .ci/run || finding "shellcheck"
 
