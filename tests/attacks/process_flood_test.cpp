@@ -18,37 +18,19 @@ using system_test::Output;
 using system_test::readFile;
 using system_test::runProcess;
 
-// The soft limit of open files, for processes that are started while this lives.
-class FileLimit {
- public:
-  explicit FileLimit(rlim_t files) {
-    ::getrlimit(RLIMIT_NOFILE, &before_);
-    const rlimit now{std::min(files, before_.rlim_max), before_.rlim_max};
-    ::setrlimit(RLIMIT_NOFILE, &now);
-  }
-  FileLimit(const FileLimit&) = delete;
-  FileLimit& operator=(const FileLimit&) = delete;
-  ~FileLimit() { ::setrlimit(RLIMIT_NOFILE, &before_); }
-
- private:
-  rlimit before_{};
-};
-
 TEST(ProcessFlood, LeavesRoomForAnHonestAgentAndIsSurvived) {
   constexpr rlim_t kFiles = 256;
   constexpr int kAddresses = 6, kHandshakes = 16;
   testing::TemporaryDirectory directory;
   const auto ready = directory.path() / "ready.json";
-  std::optional<ChildProcess> controlPlane;
-  {
-    const FileLimit limit(kFiles);
-    controlPlane.emplace("control-plane",
-                         std::vector<std::string>{VC_PRODUCT_BINARY, "control-plane", "--data", directory.file("cp"),
-                                                  "--http-port", "0", "--ws-port", "0", "--ready-file", ready.string()},
-                         std::map<std::string, std::string>{}, directory.path());
-  }
-  ASSERT_TRUE(eventually([&] { return std::filesystem::exists(ready) || !controlPlane->running(); }));
-  ASSERT_TRUE(controlPlane->running()) << controlPlane->err();
+  ChildProcess process("control-plane",
+                       std::vector<std::string>{VC_PRODUCT_BINARY, "control-plane", "--data", directory.file("cp"),
+                                                "--http-port", "0", "--ws-port", "0", "--ready-file", ready.string()},
+                       std::map<std::string, std::string>{}, directory.path());
+  ASSERT_TRUE(eventually([&] { return std::filesystem::exists(ready) || !process.running(); }));
+  ASSERT_TRUE(process.running()) << process.err();
+  const rlimit files{kFiles, kFiles};
+  ASSERT_EQ(::prlimit(process.pid(), RLIMIT_NOFILE, &files, nullptr), 0);
   const Json info = parsed(readFile(ready));
   const std::uint16_t port = info.at("wsPort");
   const std::string http = "http://127.0.0.1:" + std::to_string(info.at("httpPort").get<int>());
@@ -88,13 +70,13 @@ TEST(ProcessFlood, LeavesRoomForAnHonestAgentAndIsSurvived) {
   // More sockets than the process has files for.
   std::vector<RawSocket> sockets;
   for (rlim_t i = 0; i < kFiles; ++i) sockets.push_back(RawSocket::connect(port, "127.0.1.77"));
-  EXPECT_TRUE(eventually([&] { return controlPlane->err().find("cannot accept connections") != std::string::npos; }));
-  EXPECT_TRUE(controlPlane->running());
+  EXPECT_TRUE(eventually([&] { return process.err().find("cannot accept connections") != std::string::npos; }));
+  EXPECT_TRUE(process.running());
   sockets.clear();
-  EXPECT_TRUE(eventually(works)) << controlPlane->err();
+  EXPECT_TRUE(eventually(works)) << process.err();
 
-  controlPlane->signal(SIGTERM);
-  EXPECT_EQ(controlPlane->wait(std::chrono::seconds(30)), 0) << controlPlane->err();
+  process.signal(SIGTERM);
+  EXPECT_EQ(process.wait(std::chrono::seconds(30)), 0) << process.err();
 }
 
 }  // namespace

@@ -135,6 +135,7 @@ class AgentCore : public std::enable_shared_from_this<AgentCore> {
   void dropConnection(std::string why);
   void scheduleDial(const std::string& why);
   void armHandshakeTimer(Duration limit, std::string why);
+  void acceptLongMessages();
   bool send(protocol::Payload payload);
   bool sendText(std::string text);
   bool sendUnsealed(std::string text);

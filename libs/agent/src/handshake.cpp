@@ -214,6 +214,7 @@ void AgentCore::onAuthComplete(const protocol::AuthComplete& complete) {
   publishGrant();
   if (first) {
     phase_ = Phase::Authenticated;
+    acceptLongMessages();
     everConnected_ = true;
     handshakeTimer_.reset();
     backoff_.reset();

@@ -22,11 +22,16 @@ void AgentCore::dial() {
   options.url = setup_.wsUrl;
   options.caFile = setup_.config.caFile;
   options.proxyUrl = setup_.config.proxyUrl;
-  options.limits.maxMessageBytes = protocol::kMaxMessageBytes + kSealOverhead;  // what a record may hold
+  // Whoever answers has proved nothing yet.
+  options.limits.maxMessageBytes = protocol::kMaxUnapprovedMessageBytes + kSealOverhead;
   log(LogSeverity::Info, "Connecting to control plane: " + setup_.wsUrl);
   dialing_ = ports_.dialer().dial(std::move(options), [weak = weak_from_this()](auto connection) {
     if (auto self = weak.lock()) self->onDialed(std::move(connection));
   });
+}
+
+void AgentCore::acceptLongMessages() {
+  connection_->setMaxMessageBytes(protocol::kMaxMessageBytes + kSealOverhead);
 }
 
 void AgentCore::onDialed(Result<std::unique_ptr<net::Connection>> connection) {

@@ -1,5 +1,8 @@
 #include "control_plane_command.hpp"
 
+#include <sys/resource.h>
+
+#include <algorithm>
 #include <csignal>
 #include <filesystem>
 #include <thread>
@@ -25,6 +28,16 @@ LogLevel levelFrom(const std::string& text) {
     if (name(level) == text) return level;
   }
   return LogLevel::Error;
+}
+
+// A shell's soft limit of 1,024 open files would be the limit of connected agents. Best effort: the server says so when
+// it can accept no more.
+void raiseOpenFiles() {
+  constexpr rlim_t kWanted = 20'000;
+  rlimit limit{};
+  if (::getrlimit(RLIMIT_NOFILE, &limit) != 0 || limit.rlim_cur >= kWanted) return;
+  limit.rlim_cur = std::min(kWanted, limit.rlim_max);
+  (void)::setrlimit(RLIMIT_NOFILE, &limit);
 }
 
 // SIGINT and SIGTERM wait in the kernel for wait(); threads made meanwhile inherit the mask.
@@ -231,6 +244,7 @@ int serveControlPlane(Context& context, const ControlPlaneOptions& options) {
   const auto log =
       makeLogger(levelFrom(options.logLevel), options.logFormat == "json" ? LogFormat::JsonLines : LogFormat::Text);
   Service service(options, *log);
+  raiseOpenFiles();
   if (auto started = service.start(); !started) {
     return context.fail(
         kFailed, "cannot start: " + started.error().message,

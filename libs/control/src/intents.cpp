@@ -330,12 +330,19 @@ bool Intents::onResult(Session& session, protocol::IntentResult result) {
     end(id, {std::string(statusName(result.status)), resultOf(result)});
     return true;
   }
-  if (!waiting) {
-    auto& underWay = lateAnswers_[from];
-    if (underWay >= context_.options.maxPendingIntentsPerAgent) return false;
-    ++underWay;
-  }
   auto answer = std::make_shared<Answer>();
+  if (!waiting) {
+    auto& late = lateAnswers_[from];
+    answer->bytes = result.output ? result.output->text.size() : 0;
+    if (late.count >= context_.options.maxPendingIntentsPerAgent ||
+        (late.count > 0 && late.bytes + answer->bytes > context_.options.maxLateResultBytesPerAgent)) {
+      // Not dropped in silence: an agent with an outbox sends them again after its next handshake.
+      session.closeSoon(net::close_code::kTryLater, "more results at once than can be stored; connect again later");
+      return false;
+    }
+    ++late.count;
+    late.bytes += answer->bytes;
+  }
   answer->row.id = id;
   answer->row.did = from;
   answer->row.status = std::string(statusName(result.status));
@@ -415,7 +422,9 @@ void Intents::onAnswered(const std::shared_ptr<Answer>& answer, const Status& st
   const Did& from = answer->row.did;
   const bool waiting = answer->asked.has_value();
   if (!waiting) {
-    if (const auto it = lateAnswers_.find(from); --it->second == 0) lateAnswers_.erase(it);
+    const auto late = lateAnswers_.find(from);
+    late->second.bytes -= answer->bytes;
+    if (--late->second.count == 0) lateAnswers_.erase(late);
   }
   if (waiting && (status || answer->verified)) {
     if (auto intent = take(id)) Intents::answer(*intent, resultOf(answer->result));

@@ -81,6 +81,7 @@ class Intents {
     identity::Sha256 intentHash{};             // as signed
     bool verified = false;                     // it may be stored
     std::string hash;                          // hex, of its body
+    std::size_t bytes = 0;                     // what it counts for in lateAnswers_
     std::optional<std::string> stored;         // the hash of another result that has counted already
   };
 
@@ -110,7 +111,10 @@ class Intents {
   Registry& registry_;
   std::map<IntentId, Pending> pending_;
   std::map<Did, std::set<IntentId>> byAgent_;
-  std::map<Did, std::size_t> lateAnswers_;               // on their way through workers and store
+  struct Late {
+    std::size_t count = 0, bytes = 0;
+  };
+  std::map<Did, Late> lateAnswers_;                      // on their way through workers and store
   std::vector<std::shared_ptr<Answer>> waitingAnswers_;  // for workers and store to have less to do
   Timer retryTimer_;
 };

@@ -100,6 +100,8 @@ class Session : public std::enable_shared_from_this<Session> {
   // auth_failed, then close. Both kinds of closing end the sealed channel in order.
   void refuse(const Error& error);
   void close(std::uint16_t code, std::string_view why);
+  // As close, on the loop's next turn: for callers in the middle of something that needs the session.
+  void closeSoon(std::uint16_t code, std::string why);
 
   static constexpr Duration kReissueInterval = seconds(5);
   // Messages that are malformed or out of place before the connection is closed.
@@ -121,7 +123,6 @@ class Session : public std::enable_shared_from_this<Session> {
   void breakOff(std::string_view why);
   void onTimeout();
   void watchSilence();
-  void closeSoon(std::uint16_t code, std::string why);
 
   Context& context_;
   SessionHost& host_;

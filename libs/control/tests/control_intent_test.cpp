@@ -265,6 +265,27 @@ TEST_F(Intents, AreBoundedPerAgent) {
   EXPECT_EQ(runIntent(agent->did())->error().code, Errc::Busy);
 }
 
+TEST_F(Intents, LateAnswersAreBoundedInBytesAndTheirSenderComesBackWithTheRest) {
+  options.maxLateResultBytesPerAgent = 30;
+  restart();
+  auto agent = connectedAgent();
+  const std::string output = '"' + std::string(38, 'x') + '"';
+  agent->sendResult(IntentId("i-1"), output);
+  run();
+  EXPECT_FALSE(agent->closed) << "one may be longer";
+  agent->sendResult(IntentId("i-2"), "1");
+  agent->sendResult(IntentId("i-3"), output);
+  run();
+  ASSERT_TRUE(agent->closed);
+  EXPECT_EQ(agent->closed->code, net::close_code::kTryLater);
+  agent->connect();
+  run();
+  EXPECT_TRUE(agent->connected());
+  agent->sendResult(IntentId("i-3"), output);
+  run();
+  EXPECT_FALSE(agent->closed) << "those before have left the count";
+}
+
 TEST_F(Intents, SendRepliesOnceSentAndStoresTheResultLater) {
   auto agent = connectedAgent();
   Waiting<SentIntent> sent;

@@ -41,6 +41,8 @@ struct ControlOptions {
   std::size_t maxHandshakes = 1024, maxHandshakesPerAddress = 16;
   std::size_t maxPendingRegistrations = 256, maxPendingRegistrationsPerAddress = 8;
   std::size_t maxPendingIntentsPerAgent = 1024, maxChatsPerAgent = 64;
+  // Outputs of results that nobody waits for any more and that are on their way to the store; one may be longer.
+  std::size_t maxLateResultBytesPerAgent = std::size_t{32} << 20;
 };
 
 enum class AgentStatus : std::uint8_t { Offline, Connected };
