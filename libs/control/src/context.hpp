@@ -6,15 +6,17 @@
 #include <utility>
 
 #include "control/control_plane.hpp"
+#include "proven_ids.hpp"
 
 namespace vaultysclaw::control {
 
-// Owned by the hub; its parts hold references. Confined to the loop, but for `ports` and `self`.
+// Owned by the hub; its parts hold references. Confined to the loop, but for `ports`, `self` and what is shared.
 struct Context {
   ControlPorts ports;
   ControlOptions options;
   identity::VaultysId self;
   Counters counters;
+  std::shared_ptr<ProvenIds> provenIds = std::make_shared<ProvenIds>();  // shared with workers
   std::shared_ptr<char> alive = std::make_shared<char>();
 
   std::string newId() const { return newUuid(ports.clock, ports.entropy); }

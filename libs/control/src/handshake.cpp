@@ -34,8 +34,10 @@ Status Handshake::feed(std::string_view data) {
     return {};
   }
   if (opening) {
+    identity::Responder::Config config;
+    config.isCheckedId = [proven = context_.provenIds](BytesView id) { return proven->has(id); };
     work_ = std::make_shared<Work>(
-        Work{identity::Responder(context_.self, identity::Responder::Config{}, context_.ports.entropy), {}, {}, {}});
+        Work{identity::Responder(context_.self, std::move(config), context_.ports.entropy), {}, {}, {}});
     onWorker<Claim>(
         [message = std::move(*bytes), now](Work& work) -> Result<Claim> {
           auto claim = work.responder.onInit(message, now);
@@ -87,6 +89,7 @@ void Handshake::onFinished(Result<std::monostate> result) {
   if (step_ != Step::Proving) return;
   if (!result) return fail(result.error());
   step_ = Step::Ended;
+  context_.provenIds->add(claim_->peer.toVersion(claim_->version));
   auto self = shared_from_this();  // the hook may destroy this handshake
   hooks_.onProved(*claim_, std::move(work_->channel));
 }

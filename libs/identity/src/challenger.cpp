@@ -34,8 +34,7 @@ Status checkFresh(const HandshakeMessage& message, WallTime now) {
 }
 
 // The machine a public id names; refuses ourselves, so that nobody is made to talk to their own reflection.
-Result<VaultysId> checkPeer(const Bytes& id, IdVersion version, const VaultysId& self, const char* member) {
-  auto peer = VaultysId::fromId(id);
+Result<VaultysId> checkPeer(Result<VaultysId> peer, IdVersion version, const VaultysId& self, const char* member) {
   if (!peer.ok()) return Error{peer.error().code, std::string(member) + ": " + peer.error().message};
   if (peer->type() != IdType::Machine) {
     return Error{Errc::PolicyDenied, std::string(member) + " is not the identity of a machine"};
@@ -109,7 +108,7 @@ Result<Bytes> Initiator::onStep1(BytesView step1, WallTime now) {
     return differs("the protocol, the service or our metadata");
   }
 
-  VC_TRY_ASSIGN(VaultysId peer, checkPeer(received.pk2, IdVersion::V1, self_, "pk2"));
+  VC_TRY_ASSIGN(VaultysId peer, checkPeer(VaultysId::fromId(received.pk2), IdVersion::V1, self_, "pk2"));
   const Bytes toSign = unsignedHandshake(received);
   if (!verifies(peer, IdVersion::V1, toSign, received.sign2)) {
     return Error{Errc::BadSignature, "STEP1 is not signed by the identity it names"};
@@ -160,7 +159,9 @@ Result<Responder::Claim> Responder::onInit(BytesView init, WallTime now) {
   if (msgpack::Value(m.metadata).find("pk2") != nullptr) {
     return Error{Errc::Malformed, "an INIT that carries our own statement (metadata.pk2)"};
   }
-  VC_TRY_ASSIGN(const VaultysId peer, checkPeer(m.pk1, m.version, self_, "pk1"));
+  const bool known = config_.isCheckedId && config_.isCheckedId(m.pk1);
+  VC_TRY_ASSIGN(const VaultysId peer,
+                checkPeer(known ? VaultysId::fromCheckedId(m.pk1) : VaultysId::fromId(m.pk1), m.version, self_, "pk1"));
   if (m.version == IdVersion::V0 && config_.allowVersion0 && !config_.allowVersion0(peer.didV1())) {
     return Error{Errc::PolicyDenied, "this identity has used version 1 before; version 0 is not answered any more"};
   }

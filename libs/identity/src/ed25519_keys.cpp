@@ -107,7 +107,7 @@ std::shared_ptr<const KeyManager> makeEd25519FromEntropy(BytesView entropy) {
   return keys;
 }
 
-Result<std::shared_ptr<const KeyManager>> makeEd25519FromPublicKeys(Key signing, Key agreement) {
+Status checkEd25519PublicKeys(Key signing, Key agreement) {
   startSodium();
   // Any scalar shows a point of small order: libsodium clamps it to a multiple of 8 and refuses the result zero.
   static constexpr std::array<std::uint8_t, 32> kProbe{9};
@@ -116,7 +116,12 @@ Result<std::shared_ptr<const KeyManager>> makeEd25519FromPublicKeys(Key signing,
       crypto_scalarmult(ignored.data(), kProbe.data(), agreement.data()) != 0) {
     return Error{Errc::InvalidArgument, "an identity whose public key cannot be one: not a point of the right order"};
   }
-  return std::shared_ptr<const KeyManager>(std::make_shared<Ed25519Keys>(signing, agreement));
+  return {};
+}
+
+std::shared_ptr<const KeyManager> makeEd25519FromPublicKeys(Key signing, Key agreement) {
+  startSodium();
+  return std::make_shared<Ed25519Keys>(signing, agreement);
 }
 
 }  // namespace vaultysclaw::identity

@@ -105,11 +105,20 @@ Result<VaultysId> VaultysId::fromSecretBase64(std::string_view secret) {
 }
 
 Result<VaultysId> VaultysId::fromId(BytesView id) {
+  return fromId(id, Keys::Unchecked);
+}
+
+Result<VaultysId> VaultysId::fromCheckedId(BytesView id) {
+  return fromId(id, Keys::Checked);
+}
+
+Result<VaultysId> VaultysId::fromId(BytesView id, Keys keys) {
   VC_TRY(checkKind(id, {2638, 2670}, "public id"));
   const auto form = readKeyForm(id.subspan(1));
   if (!form) return Error{Errc::Malformed, "not the public id of an identity"};
-  VC_TRY_ASSIGN(auto keys, makeEd25519FromPublicKeys(form->x, form->e));
-  return VaultysId(static_cast<IdType>(id[0]), static_cast<IdVersion>(form->version), std::move(keys));
+  if (keys == Keys::Unchecked) VC_TRY(checkEd25519PublicKeys(form->x, form->e));
+  return VaultysId(static_cast<IdType>(id[0]), static_cast<IdVersion>(form->version),
+                   makeEd25519FromPublicKeys(form->x, form->e));
 }
 
 VaultysId VaultysId::toVersion(IdVersion version) const {

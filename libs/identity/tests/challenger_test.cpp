@@ -264,6 +264,22 @@ TEST_F(ChallengerTest, ResponderRefusesIdentitiesThatAreNoMachinesOrItself) {
   expectInitRefused(own, Errc::PolicyDenied);
 }
 
+TEST_F(ChallengerTest, ResponderChecksTheKeysOfIdsThatAreNotKnownToBeChecked) {
+  HandshakeMessage m = rawInit(IdVersion::V1);
+  std::fill_n(m.pk1.begin() + 9, 32, std::uint8_t{0});
+  Bytes asked;
+  Responder::Config config;
+  config.isCheckedId = [&](BytesView id) {
+    asked = toBytes(id);
+    return false;
+  };
+  expectInitRefused(m, Errc::InvalidArgument, config);
+  EXPECT_EQ(asked, m.pk1);
+  expectInitRefused(m, Errc::InvalidArgument);
+  config.isCheckedId = [](BytesView) { return true; };  // a lie shows that the check is left out
+  EXPECT_TRUE(responder(config).onInit(encodeHandshake(m), kNow).ok());
+}
+
 TEST_F(ChallengerTest, ResponderTakesStepsInOrderOnly) {
   Responder r = responder();
   EXPECT_EQ(r.answer({}).error().code, Errc::Conflict);

@@ -78,11 +78,21 @@ TEST_F(VaultysIdTest, NamesWhatItDoesNotSupport) {
   EXPECT_EQ(VaultysId::fromSecret(Bytes(84)).error().code, Errc::Unsupported);
 }
 
+TEST_F(VaultysIdTest, ReadsACheckedIdAsAnyOther) {
+  const auto again = VaultysId::fromCheckedId(id_.id());
+  EXPECT_EQ(again->did(), id_.did());
+  EXPECT_TRUE(again->verify(asBytes("m"), id_.sign(asBytes("m"))));
+  Bytes shorter = id_.id();
+  shorter.pop_back();
+  EXPECT_EQ(VaultysId::fromCheckedId(shorter).error().code, Errc::Malformed);
+}
+
 TEST_F(VaultysIdTest, RefusesKeysOfSmallOrder) {
   for (const std::size_t at : {9U, 45U}) {
     Bytes zero = id_.id();
     std::fill_n(zero.begin() + static_cast<std::ptrdiff_t>(at), 32, std::uint8_t{0});
     EXPECT_EQ(VaultysId::fromId(zero).error().code, Errc::InvalidArgument) << at;
+    EXPECT_TRUE(VaultysId::fromCheckedId(zero).ok()) << "the one check that is left out";
   }
 }
 

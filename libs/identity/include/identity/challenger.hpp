@@ -56,7 +56,8 @@ class Responder {
  public:
   struct Config {
     std::vector<std::string> services = {"auth", "register"};  // "agent" is accepted in version 1 only
-    std::function<bool(const Did&)> allowVersion0;             // asked with the V1 DID; absent: allowed
+    std::function<bool(const Did&)> allowVersion0 = nullptr;   // asked with the V1 DID; absent: allowed
+    std::function<bool(BytesView)> isCheckedId = nullptr;      // see VaultysId::fromCheckedId(); absent: none is
   };
   // What an INIT says, checked in form but not yet proved: its sender proves it with COMPLETE.
   struct Claim {

@@ -45,7 +45,9 @@ std::shared_ptr<const KeyManager> makeEd25519FromSecrets(std::span<const std::ui
                                                          std::span<const std::uint8_t, 32> agreement);
 // InvalidArgument for keys that are not points of the prime-order group: such a "key" can have signatures that verify
 // for every message.
-Result<std::shared_ptr<const KeyManager>> makeEd25519FromPublicKeys(std::span<const std::uint8_t, 32> signing,
-                                                                    std::span<const std::uint8_t, 32> agreement);
+Status checkEd25519PublicKeys(std::span<const std::uint8_t, 32> signing, std::span<const std::uint8_t, 32> agreement);
+// From keys that have been checked.
+std::shared_ptr<const KeyManager> makeEd25519FromPublicKeys(std::span<const std::uint8_t, 32> signing,
+                                                            std::span<const std::uint8_t, 32> agreement);
 
 }  // namespace vaultysclaw::identity

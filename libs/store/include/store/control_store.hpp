@@ -121,8 +121,8 @@ class ControlReader {
   virtual Result<Listing<RegistrationRow>> registrations(std::optional<std::string> status,
                                                          Page page) = 0;  // newest first
   virtual Result<std::optional<IntentRow>> intent(const IntentId& id) = 0;
-  // The last inserted first. Params and outputs over kMaxListedBytes are left out, result tokens of that size empty, errors cut at
-  // 4096 characters.
+  // The last inserted first. Params and outputs over kMaxListedBytes are left out, result tokens of that size empty,
+  // errors cut at 4096 characters.
   virtual Result<Listing<IntentRow>> intents(const IntentFilter& filter, Page page) = 0;
   virtual Result<Listing<AuditRow>> audit(const AuditFilter& filter, Page page) = 0;                // newest first
   virtual Result<std::vector<AuditRow>> auditRange(std::int64_t firstSeq, std::int64_t count) = 0;  // in order

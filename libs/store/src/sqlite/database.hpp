@@ -116,8 +116,7 @@ class Database {
   // Whether a transaction is open: SQLite ends one by itself after some failures (disk full, I/O).
   bool inTransaction() const;
   void allowCheckpointOnClose();
-  // For the writing connection: checkpoints less often than SQLite would, and keeps readers that follow one another
-  // without a gap from making the log grow for ever.
+  // For the writing connection: keeps readers that follow one another without a gap from making the log grow for ever.
   void boundLog();
   const std::filesystem::path& path() const { return path_; }
 
