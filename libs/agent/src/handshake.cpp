@@ -266,6 +266,8 @@ void AgentCore::onUpdateCapabilities(const protocol::UpdateCapabilities& update)
   told.policyId = update.policyId;
   told.policyExpiresAt = update.policyExpiresAt;
   certificate_ = policy::narrowest(*certificate_, told);
+  // The certificate under way may be older than this message, and auth_complete says nothing of limits and expiry.
+  if (candidate_) candidate_ = policy::narrowest(*candidate_, told);
   announced_ = update.capabilities;
   publishGrant();
   log(LogSeverity::Info, "Capabilities are about to change: " + printable(update.reason));

@@ -176,6 +176,29 @@ TEST_F(Connecting, AReissueBringsTheNewCertificateWithoutLeaving) {
   EXPECT_THAT(statuses, ElementsAre("connecting", "connected"));
 }
 
+// What the operator took away while the new certificate was on its way stays away, though auth_complete, which follows,
+// names capabilities only.
+TEST_F(Connecting, ANarrowingDuringAReissueOutlastsItsCertificate) {
+  connect();
+  cp.maxRequestsPerHour = 7;
+  int heard = 0;
+  cp.onHeard = [&](const protocol::Message& message) {
+    if (!std::holds_alternative<protocol::AuthChallenge>(message.payload) || ++heard != 2) return;
+    protocol::UpdateCapabilities update;  // between STEP1 and the answer to COMPLETE
+    update.capabilities = cp.capabilities;
+    update.resourceLimits.emplace();
+    update.resourceLimits->maxRequestsPerHour = 0;
+    cp.send(update);
+  };
+  cp.reissue();
+  world.run();
+  ASSERT_EQ(agent->auths.size(), 2u);
+  EXPECT_EQ(agent->auths[1].limits.maxRequestsPerHour, 0);
+  cp.intent("after", "text_generation");
+  world.run();
+  EXPECT_THAT(error("after"), ::testing::HasSubstr("Hourly request limit reached"));
+}
+
 TEST_F(Connecting, OtherMessagesFlowDuringAReissue) {
   connect();
   cp.onInit = [&] { cp.intent("during", "text_generation"); };
