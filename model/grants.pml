@@ -9,6 +9,13 @@
  *
  * A grant is two bits: CAP, the action is granted, and LONG, its policy is not over after the clock has moved on.
  * update_capabilities carries both, auth_complete only CAP (4.1). Each change begins an epoch; `history` keeps all.
+ * Like every agent of ours this one lists control-v2, so it is told of a change while a reissue is under way (7.3).
+ *
+ *   step of the model                       docs/protocol.md
+ *   init, step1, complete, authComplete     4.1, 7.3 (a reissue inside the channel)
+ *   update                                  4.1, 7.3 (narrows only)
+ *   revoked                                 7.8
+ *   an intent and the gate before its call  5, 7.4
  */
 #ifndef CHANGES
 #define CHANGES 3
@@ -94,10 +101,17 @@ inline loseLink() {
 
 /* Reissue (4.1, 7.3): the narrowing goes out at once, the handshake when none is under way. */
 inline reissue() {
+#ifndef CHANGE_WAITS_FOR_REISSUE
   toAgent!updateMsg(grant, epoch);
+#endif
   if
   :: asked -> wanted = 1
-  :: else -> toAgent!challengeMsg(0, 0); asked = 1
+  :: else ->
+#ifdef CHANGE_WAITS_FOR_REISSUE
+     toAgent!updateMsg(grant, epoch);
+#endif
+     toAgent!challengeMsg(0, 0);
+     asked = 1
   fi
 }
 

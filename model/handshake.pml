@@ -17,6 +17,14 @@
  * Symbols. A transcript is U of 7.3, the bytes both sides sign. A nonce or a key pair is the number of who made it. A
  * session key is (dh1, dh2, U); EVE knows it when one of the two secrets is hers. There is no clock, so every message
  * is fresh for ever: here EVE is stronger than the 60 s of section 2 allow.
+ *
+ *   step of the model              docs/protocol.md
+ *   INIT, STEP1, COMPLETE          2, 7.1; what is refused before a signature: 7.1, 7.2
+ *   the answer, records, reissue   7.3
+ *   what is pinned and stored      7.2
+ *
+ * Left out: services other than `auth`, registration (AGENT and EVE are approved from the start), an agent with
+ * allowPlaintext that knows no control plane yet, which trusts whoever answers first.
  */
 #ifndef RUNS
 #define RUNS 2
@@ -481,6 +489,9 @@ proctype Session(byte j) {
        storedSeal = 1
 #endif
      }
+#ifdef CP_FORGETS
+  :: storedSeal -> storedSeal = 0
+#endif
 #ifdef CP_STORES_LATE
   :: cpOpened[j] > 0 && !storedSeal -> storedSeal = 1
 #endif

@@ -11,6 +11,13 @@
  *
  * Intents 0, 1 are for AGENT, HERS is for EVE. An intent token covers id, agent, params and expiry; a result token covers
  * the intent token and the output. What is stored survives a crash, the rest does not.
+ *
+ *   step of the model                           docs/protocol.md
+ *   an intent, its acceptance, start and end    7.4
+ *   what a crash of the agent interrupted       7.4
+ *   result, result_ack, refused, the outbox     7.5
+ *   a negative intent_ack                       7.4
+ *   deadline, lost connection, restart of CP    7.5, 7.8
  */
 #ifndef INTENTS
 #define INTENTS 2

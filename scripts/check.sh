@@ -48,6 +48,11 @@ scripts/model.sh --quiet || finding "the protocol model"
 step "Shell scripts"
 shellcheck -x dev scripts/*.sh .ci/run || finding "shellcheck"
 
+step "Tests named in documents"
+grep -oE "[\`][A-Z][A-Za-z0-9]*\.[A-Z][A-Za-z0-9]*[\`]" docs/security.md | tr -d "\`" | sort -u | while IFS=. read -r suite name; do
+  git grep -qE "^TEST(_F|_P)?\($suite, $name\)" -- '*_test.cpp' || printf '%s.%s\n' "$suite" "$name"
+done | report "docs/security.md names a test that does not exist" || true
+
 step "Links"
 for file in *.md docs/*.md; do
   grep -oE '\]\([^)# ]+' "$file" | sed 's/^](//' | { grep -v '^https\?:' || true; } | while IFS= read -r link; do
