@@ -2,6 +2,7 @@
 
 #include "base/bytes.hpp"
 #include "base/log.hpp"
+#include "identity/features.hpp"
 #include "protocol/codec.hpp"
 
 namespace vaultysclaw::bench {
@@ -35,6 +36,8 @@ void CrowdAgent::disconnect() {
   dialing_.reset();
   connection_.reset();
   initiator_.reset();
+  sealKeys_.reset();
+  channel_.reset();
   connected_ = registered_ = false;
 }
 
@@ -53,8 +56,15 @@ void CrowdAgent::onDialed(Result<std::unique_ptr<net::Connection>> connection) {
 }
 
 void CrowdAgent::onFrame(net::FrameKind kind, std::string_view data) {
-  if (kind != net::FrameKind::Text) return lose("a binary message");
-  const auto message = protocol::decode(data);
+  if (!channel_) return kind == net::FrameKind::Text ? onText(data) : lose("a binary message");
+  if (kind != net::FrameKind::Binary) return lose("an unsealed message on a sealed connection");
+  const auto record = channel_->open(asBytes(data));
+  if (!record) return lose(record.error().message);
+  if (!record->end) onText(record->text);
+}
+
+void CrowdAgent::onText(std::string_view text) {
+  const auto message = protocol::decode(text);
   if (!message) return lose(message.error().message);
   if (const auto* challenge = std::get_if<protocol::AuthChallenge>(&message->payload)) {
     onChallenge(*challenge);
@@ -84,7 +94,13 @@ Status CrowdAgent::startHandshake(const std::string& sessionId) {
   identity::Initiator::Config config;
   config.metadata = {{Value("name"), Value(name_)},
                      {Value("capabilities"), Value(msgpack::Array{Value(kCapability)})},
-                     {Value("features"), Value(msgpack::Array{Value("control-v2")})}};
+                     {Value("features"), identity::Features::ours().toMetadata()}};
+  if (channel_) {
+    config.metadata.emplace_back(Value("channel"), Value(channel_->channel()));
+  } else {
+    sealKeys_.emplace(identity::SealKeys::generate(ports_.entropy));
+    config.metadata.emplace_back(Value("dh"), Value(sealKeys_->dh()));
+  }
   initiator_.emplace(self_, std::move(config), ports_.entropy, ports_.clock.now());
   send(protocol::AuthChallenge{sessionId_, base64Encode(initiator_->init()), name_,
                                std::vector<std::string>{kCapability}});
@@ -94,8 +110,19 @@ Status CrowdAgent::startHandshake(const std::string& sessionId) {
 Status CrowdAgent::answerStep1(const std::string& data) {
   VC_TRY_ASSIGN(const Bytes step1, base64Decode(data));
   VC_TRY_ASSIGN(const Bytes complete, initiator_->onStep1(step1, ports_.clock.now()));
-  initiator_.reset();
   send(protocol::AuthChallenge{sessionId_, base64Encode(complete), name_, std::vector<std::string>{kCapability}});
+  const Status sealed = channel_ ? Status() : beginSealing();  // COMPLETE is the last message that is not sealed
+  initiator_.reset();
+  return sealed;
+}
+
+Status CrowdAgent::beginSealing() {
+  const auto* dh = initiator_->peerMetadata().find("dh");
+  if (!dh || !dh->string()) return Error{Errc::Unsupported, "the control plane does not seal connections"};
+  VC_TRY_ASSIGN(auto channel, sealKeys_->derive(identity::SealRole::Initiator, initiator_->signedBytes(), *dh->string(),
+                                                ports_.entropy));
+  channel_.emplace(std::move(channel));
+  sealKeys_.reset();
   return {};
 }
 
@@ -113,8 +140,14 @@ void CrowdAgent::send(protocol::Payload payload) {
   message.messageId = randomHex(ports_.entropy);
   message.timestamp = toIso8601(ports_.clock.now());
   message.payload = std::move(payload);
+  std::string text = protocol::encode(message);
+  if (channel_) {
+    const auto record = channel_->seal(text);
+    VC_ASSERT(record.ok(), "a channel that has not been ended seals");
+    text.assign(asText(*record));
+  }
   // A connection that does not take it is about to report its end.
-  static_cast<void>(connection_->send(net::FrameKind::Text, protocol::encode(message)));
+  static_cast<void>(connection_->send(channel_ ? net::FrameKind::Binary : net::FrameKind::Text, std::move(text)));
 }
 
 }  // namespace vaultysclaw::bench

@@ -1,5 +1,5 @@
-// One agent of the crowd: the agent's side of docs/protocol.md 4.1, and nothing else. No state file and no threads of
-// its own, so that thousands fit into a process and what is measured is the control plane.
+// One agent of the crowd: the agent's side of docs/protocol.md 4.1, 7.2 and 7.3, and nothing else. No state file and no
+// threads of its own, so that thousands fit into a process and what is measured is the control plane.
 #pragma once
 
 #include <functional>
@@ -9,6 +9,7 @@
 
 #include "base/ports.hpp"
 #include "identity/challenger.hpp"
+#include "identity/seal.hpp"
 #include "net/connection.hpp"
 #include "protocol/messages.hpp"
 
@@ -40,9 +41,12 @@ class CrowdAgent {
  private:
   void onDialed(Result<std::unique_ptr<net::Connection>> connection);
   void onFrame(net::FrameKind kind, std::string_view data);
+  void onText(std::string_view text);
   void onChallenge(const protocol::AuthChallenge& challenge);
   Status startHandshake(const std::string& sessionId);
   Status answerStep1(const std::string& data);
+  Status beginSealing();
+  // Sealed once there is a channel.
   void send(protocol::Payload payload);
   void lose(const std::string& why);
 
@@ -53,6 +57,8 @@ class CrowdAgent {
   net::Pending dialing_;
   std::unique_ptr<net::Connection> connection_;
   std::optional<identity::Initiator> initiator_;
+  std::optional<identity::SealKeys> sealKeys_;  // of the first handshake, until it is complete
+  std::optional<identity::SealedChannel> channel_;
   std::string sessionId_;
   bool registered_ = false;  // `register` is sent on this connection
   bool connected_ = false;

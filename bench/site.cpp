@@ -86,13 +86,16 @@ void Site::approveUntil(const std::string& what, ChildProcess& agents, const std
       limit);
 }
 
-std::vector<std::string> Site::agentDids() {
-  std::vector<std::string> dids;
+Site::ConnectedAgents Site::connectedAgents() {
+  ConnectedAgents out;
   for (;;) {
     const Json page = Json::parse(
-        operator_->call("GET", "/api/agents?status=connected&limit=500&offset=" + std::to_string(dids.size())));
-    for (const auto& agent : page.at("items")) dids.push_back(agent.at("did"));
-    if (!page.at("pagination").at("hasMore").get<bool>()) return dids;
+        operator_->call("GET", "/api/agents?status=connected&limit=500&offset=" + std::to_string(out.dids.size())));
+    for (const auto& agent : page.at("items")) {
+      out.dids.push_back(agent.at("did"));
+      out.sealed = out.sealed && agent.at("sealed").get<bool>();
+    }
+    if (!page.at("pagination").at("hasMore").get<bool>()) return out;
   }
 }
 

@@ -34,7 +34,11 @@ class Site {
   // Lets everybody in who asks, until `reached` holds or `agents` has ended, which is an error.
   void approveUntil(const std::string& what, system_test::ChildProcess& agents, const std::function<bool()>& reached,
                     std::chrono::milliseconds limit);
-  std::vector<std::string> agentDids();
+  struct ConnectedAgents {
+    std::vector<std::string> dids;
+    bool sealed = true;  // every one of their connections
+  };
+  ConnectedAgents connectedAgents();
   // Resident memory once it has stopped moving.
   double settledResidentKib();
 

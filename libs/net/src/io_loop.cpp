@@ -64,16 +64,14 @@ IoLoop::~IoLoop() {
 }
 
 void IoLoop::post(Task task) {
-  std::lock_guard lock(impl_->mutex);
+  std::unique_lock lock(impl_->mutex, std::defer_lock);
+  if (!isCurrent()) lock.lock();
   if (!impl_->closed) asio::post(impl_->context(), std::move(task));
 }
 
 Timer IoLoop::after(Duration delay, Task task) {
   VC_ASSERT(isCurrent(), "Executor::after is called on the executor only");
-  {
-    std::lock_guard lock(impl_->mutex);
-    if (impl_->closed) return {};
-  }
+  if (impl_->closed) return {};
   auto state = std::make_shared<TimerState>(impl_->context(), std::move(task));
   state->timer.expires_after(std::max(delay, Duration(0)));
   state->timer.async_wait([state](const boost::system::error_code& ec) {

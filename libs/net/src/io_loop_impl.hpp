@@ -1,6 +1,7 @@
 // What stands behind IoLoop. Internal; includes Asio.
 #pragma once
 
+#include <atomic>
 #include <boost/asio/io_context.hpp>
 #include <mutex>
 #include <optional>
@@ -15,8 +16,9 @@ struct IoLoop::Impl {
 
   // Destroyed by the loop's thread, so that what is left in it dies where it lived.
   std::optional<boost::asio::io_context> context_{std::in_place, 1};
+  // Held by other threads while they use the context; the loop's own thread, which destroys it, needs no lock.
   std::mutex mutex;
-  bool closed = false;  // guarded by mutex
+  std::atomic<bool> closed = false;  // set under mutex
   std::thread thread;
 };
 
