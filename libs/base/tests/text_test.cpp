@@ -66,6 +66,28 @@ TEST(Utf8, FollowsRfc3629) {
   }
 }
 
+TEST(Utf8, IsJudgedAlikeWhereverItStands) {
+  const std::string ascii(40, 'a');
+  for (std::size_t at = 0; at <= ascii.size(); ++at) {
+    SCOPED_TRACE(at);
+    EXPECT_TRUE(isValidUtf8(std::string(ascii).insert(at, "\xf0\x9f\x98\x80")));
+    EXPECT_FALSE(isValidUtf8(std::string(ascii).insert(at, "\x80")));
+    EXPECT_FALSE(isValidUtf8(std::string(ascii).insert(at, "\xf0\x9f\x98")));
+  }
+}
+
+TEST(JsonWriter, EscapesWhereverItMust) {
+  const auto written = [](std::string_view text) {
+    JsonWriter w;
+    w.value(text);
+    return w.take();
+  };
+  EXPECT_EQ(written(""), R"("")");
+  EXPECT_EQ(written("plain"), R"("plain")");
+  EXPECT_EQ(written("\"a\\b\nc\rd\te\bf\fg\x01"), R"("\"a\\b\nc\rd\te\bf\fg\u0001")");
+  EXPECT_EQ(written("\x1f\x7f/\xc3\xa9"), "\"\\u001f\x7f/\xc3\xa9\"");
+}
+
 TEST(Utf8, FindsTheTailThatMayBeCompleted) {
   const std::string text = "a\xf0\x9f\x90\x99";
   EXPECT_EQ(incompleteUtf8Tail(text), 0U);
