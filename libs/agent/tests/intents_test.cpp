@@ -355,7 +355,7 @@ TEST_F(Intents, InterruptedByACrashFailAndNeverRunAgain) {
   const std::string did = cp.id().didV1().value;
   agent.reset();
   {
-    auto state = store::openAgentState(config.vaultysIdPath + ".state");
+    auto state = openState();
     ASSERT_TRUE(state.ok());
     store::SeenIntent crashed;
     crashed.controlPlaneDid = did;
