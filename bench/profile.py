@@ -48,6 +48,8 @@ RULES = [
 ]
 KERNEL_RULES = [(name, re.compile(rule)) for name, rule in KERNEL_RULES]
 RULES = [(name, re.compile(rule)) for name, rule in RULES]
+# What wakes a loop that waits in the kernel, by another of its calls.
+WAKES = re.compile(r"epoll_reactor::interrupt")
 BY_LIBRARY = {"libsqlite3": "SQLite", "libsimdjson": "JSON"}
 
 
@@ -65,7 +67,9 @@ def bare(function, cache={}):
 
 def group_of(frames):
     """`frames` are (function, library) from the innermost out."""
-    kernel = [function for function, library in frames if library.startswith("[kernel") or library.startswith("[guest")]
+    kernel = [function for function, library in frames if library.startswith(("[kernel", "[guest"))]
+    if any(WAKES.search(function) for function, _ in frames[len(kernel):len(kernel) + 2]):
+        return "scheduling"
     for name, rule in KERNEL_RULES:
         if any(rule.search(function) for function in kernel):
             return name
