@@ -176,6 +176,9 @@ def draw(processes, about):
             y, micros = TOP + row * ROW, process.micros_of(process.groups[name])
             share = 100 * process.groups[name] / process.samples
             out.append(f'<rect x="{x:.1f}" y="{y}" width="{PANEL - NUMBERS:.1f}" height="{BAR}" rx="2" class="rail"/>')
+            if process.groups[name] == 0:
+                out.append(text(x + PANEL - 40, y + 12.5, "none", "faint", 12.5, "end"))
+                continue
             out.append(bar(x, y, micros * scale, GROUPS[name], f"{name}: {micros:.1f} µs"))
             out.append(text(x + PANEL - 40, y + 12.5, f"{micros:.0f} µs" if micros >= 10 else f"{micros:.1f} µs",
                             "strong", 12.5, "end"))
