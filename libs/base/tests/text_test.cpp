@@ -55,8 +55,8 @@ TEST(Base64, KnowsItsAlphabetAtEveryPlace) {
       std::string changed = text;
       changed[at] = static_cast<char>(c);
       const bool member = (alphabet + url).find(static_cast<char>(c)) != std::string::npos;
-      if (skipped.find(static_cast<char>(c)) == std::string::npos)
-        EXPECT_EQ(base64Decode(changed).ok(), member) << c << " at " << at;
+      if (skipped.find(static_cast<char>(c)) != std::string::npos) continue;
+      EXPECT_EQ(base64Decode(changed).ok(), member) << c << " at " << at;
     }
   }
 }
