@@ -145,9 +145,9 @@ class AgentTest : public ::testing::Test {
     return *agent;
   }
   // The agent's rows in its state file or a copy of it, while no agent runs.
-  Result<std::unique_ptr<store::AgentState>> openState(std::optional<std::string> path = {}) const {
+  Result<std::unique_ptr<store::AgentState>> openState(std::optional<std::string> path = {}) {
     const auto files = makeSystemFileStore();
-    const auto identity = identity::loadIdentity(*files, config.vaultysIdPath);
+    const auto identity = identity::loadOrCreateIdentity(*files, config.vaultysIdPath, world.entropy);
     VC_ASSERT(identity.ok(), "the agent has an identity");
     return store::openAgentState(path.value_or(config.vaultysIdPath + ".state"), identity->didV1());
   }

@@ -13,6 +13,7 @@ const std::string kUser = "did:vaultys:0122222222222222222222222222222222222222"
 class Intents : public AgentTest {};
 
 TEST_F(Intents, RunAndAreAnsweredWithResultThenAck) {
+  cp.features = identity::Features::ours().without(identity::feature::kResultAck);
   connect();
   intent("i1", "text_generation", {.params = R"({"n":1.5,"s":"é"})"});
   ASSERT_EQ(cp.received.size(), 2u);
@@ -24,6 +25,18 @@ TEST_F(Intents, RunAndAreAnsweredWithResultThenAck) {
   EXPECT_EQ(ack.messageId, "i1");
   EXPECT_EQ(cp.received[0].agentId, agent->getDid());
   EXPECT_THAT(events, ElementsAre("status connecting", "status connected", "received i1", "result i1 success"));
+}
+
+// The control plane acknowledges the result, and a positive ack of the agent's would say nothing new.
+TEST_F(Intents, AreAnsweredByTheResultAloneWhereResultsAreAcknowledged) {
+  connect();
+  intent("i1", "text_generation");
+  ASSERT_EQ(cp.received.size(), 1u);
+  EXPECT_TRUE(std::holds_alternative<protocol::IntentResult>(cp.received[0].payload));
+  agent->intent = [](auto, const auto&, auto&) -> Json { throw std::runtime_error("no"); };
+  intent("i2", "text_generation");
+  ASSERT_EQ(cp.received.size(), 3u);
+  EXPECT_FALSE(acks().back().success);
 }
 
 TEST_F(Intents, GiveTheHandlerItsContext) {
@@ -304,7 +317,6 @@ TEST_F(Intents, RunOnceHoweverOftenTheyCome) {
   ASSERT_TRUE(result("i1"));
   EXPECT_EQ(result("i1")->output, first->output);
   EXPECT_EQ(result("i1")->executedAt, first->executedAt);
-  EXPECT_TRUE(acks().back().success);
 }
 
 TEST_F(Intents, WithAReusedIdAreRefused) {

@@ -158,6 +158,7 @@ TEST_F(AgentStateFileTest, RunsWorksTogetherAndUndoesThoseThatFail) {
   EXPECT_TRUE(file->together({}).empty());
   anna.reset();
   bert.reset();
+  file.reset();
   file = open();
   anna = agent(*file, kAnna);
   bert = agent(*file, kBert);
