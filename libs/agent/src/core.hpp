@@ -206,6 +206,7 @@ class AgentCore : public std::enable_shared_from_this<AgentCore> {
   void examine(const std::shared_ptr<Acceptance>& job);
   Status judge(Acceptance& job);
   Status accept(Acceptance& job);
+  store::Repeatable repeatable(const std::string& action) const;
   void recordAccepted(Acceptance& job, const Status& stored);
   // Whether it is the control plane's and meant for this agent.
   Result<identity::IntentToken> checkIntent(const Acceptance& job) const;
