@@ -333,7 +333,8 @@ class CommandLine {
                       [this](Context& context) { return trustControlPlane(context, trust_); });
     file(c, "path", trust_.path, "The agent's identity file")->required();
     auto* did = c.add_option("did", trust_.did, "DID of the control plane, as it shows it when it starts");
-    file(c, "--state", trust_.statePath, "The agent's state file, if it is not beside the identity file");
+    file(c, "--state", trust_.statePath,
+         "The agent's state file, alone or shared, if it is not beside the identity file");
     c.add_flag("--reset", trust_.reset, "Forgets the control plane")->excludes(did);
   }
 
