@@ -279,7 +279,9 @@ class CommandLine {
   }
 
   void addChat() {
-    auto& c = command(app_, "chat", "Talks to an agent; without a message, until you end it",
+    auto& c = command(app_, "chat",
+                      "Talks to an agent; without a message, until you end it. A broken connection is made again, and "
+                      "Ctrl-C stops an answer",
                       "  vaultysclaw chat echo-agent 'What can you do?'\n  vaultysclaw chat echo-agent\n"
                       "  git diff | vaultysclaw chat reviewer -",
                       [this](Context& context) {
