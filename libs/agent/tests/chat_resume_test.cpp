@@ -147,6 +147,7 @@ TEST_F(ChatResume, TellsAQuestionThatNeverCameFromOneThatIsForgotten) {
 
   const std::string id = ask("c2");
   world.lanes->held = false;
+  world.runHandler();
   connect();  // another process with the same identity
   resume("c2", id, 0, channel);
   EXPECT_THAT(numbered(), ElementsAre("- interrupted"));
@@ -212,8 +213,10 @@ TEST_F(ChatResume, WhatIsTooLongToBeKeptEndsWithAClearError) {
   std::string id;
   agent->chat = [&](auto, ChatSink& out, CallContext& call) {
     breakConnection();
-    for (int i = 0; i < 3; ++i) EXPECT_TRUE(out.send(part)) << i;
-    world.run();
+    for (int i = 0; i < 3; ++i) {
+      EXPECT_TRUE(out.send(part)) << i;
+      world.run();
+    }
     EXPECT_EQ(call.stopReason(), StopReason::None);
     out.send(part);
     world.run();
