@@ -9,6 +9,7 @@
 
 #include "child_process.hpp"
 #include "net/io_loop.hpp"
+#include "relay.hpp"
 
 namespace vaultysclaw::system_test {
 namespace {
@@ -282,6 +283,31 @@ TEST_F(Processes, AChatWhoseCallerLeavesIsStoppedInTheAgent) {
   EXPECT_THAT(chat.err(), HasSubstr("stopped"));
   EXPECT_TRUE(eventually([&] { return probe_->out().find("chat stopped") != std::string::npos; })) << probe_->out();
   EXPECT_EQ(cliJson({"run", "probe", "text_generation", "{}"})["status"], "success");
+}
+
+TEST_F(Processes, AChatOutlivesCutsOfBothItsConnections) {
+  ASSERT_NO_FATAL_FAILURE(startControlPlane());
+  Relay agents(wsPort_), readers(httpPort_);
+  startProbe("ws", {{"PROBE_WS_URL", "ws://127.0.0.1:" + std::to_string(agents.port())}});
+  ASSERT_NO_FATAL_FAILURE(approveProbe());
+  ChildProcess chat("chat", {kProduct, "chat", "probe", "count"},
+                    {{"VAULTYSCLAW_URL", "http://127.0.0.1:" + std::to_string(readers.port())},
+                     {"VAULTYSCLAW_TOKEN_FILE", (directory_.path() / "cp/api.token").string()}},
+                    directory_.path());
+  const auto heard = [&](const std::string& text) {
+    return eventually([&] { return chat.out().find(text) != std::string::npos || !chat.running(); });
+  };
+  ASSERT_TRUE(heard(" 10 "));
+  agents.cut();
+  ASSERT_TRUE(heard(" 30 "));
+  readers.cut();
+  ASSERT_TRUE(heard(" 60 "));
+  agents.cut();
+  readers.cut();
+  EXPECT_EQ(chat.wait(60s), 0) << chat.err();
+  std::string whole;
+  for (int i = 0; i < 100; ++i) whole += std::to_string(i) + " ";
+  EXPECT_EQ(chat.out(), whole + "\n");
 }
 
 TEST_F(Processes, AChatThatCannotGoOnSaysWhy) {
