@@ -12,6 +12,7 @@
 namespace vaultysclaw::system_test {
 namespace {
 
+using namespace harness;
 using ::testing::HasSubstr;
 using Json = nlohmann::json;
 using namespace std::chrono_literals;
