@@ -5,6 +5,11 @@ cd "$(dirname "${BASH_SOURCE[0]}")/.."
 # shellcheck source=scripts/lib.sh
 source scripts/lib.sh
 
+if [ "${1:-}" = --profile ]; then
+  shift
+  exec scripts/profile.sh "$@"
+fi
+
 # Standard output is for the figures alone.
 require_packages build >&2
 build_preset release vc_bench >&2

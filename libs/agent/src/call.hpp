@@ -38,6 +38,7 @@ struct Call {
   std::atomic<StopReason> reason{StopReason::None};
   std::atomic<bool> reserved{false};  // its request is counted, and not judged yet: see UsageBook::reserve
   std::atomic<bool> answered{false};  // set on the loop: what the handler says from now on is dropped
+  std::atomic<bool> entered{false};   // its handler has begun; a call that waits for a lane is not stuck, only late
 
   bool stopped() const { return reason.load() != StopReason::None; }
 };

@@ -8,6 +8,9 @@
 namespace vaultysclaw::detail {
 namespace {
 
+// Between two lines about one stuck handler.
+constexpr Duration kMaxStuckInterval = std::chrono::minutes(10);
+
 // What the caller of a stopped call hears; `text` is for one that was not stopped.
 Outcome outcomeOf(StopReason reason, std::string text) {
   switch (reason) {
@@ -85,6 +88,7 @@ bool AgentCore::launch(std::shared_ptr<Call> call, std::shared_ptr<ChatStream> s
 Outcome AgentCore::runHandler(const std::shared_ptr<Call>& call, std::optional<std::string_view> action,
                               const std::function<std::string(CallContext&)>& handler) {
   const HandlerScope scope(this);
+  call->entered = true;
   if (call->stopped()) {
     releaseRequest(*call);
     return outcomeOf(call->reason, "");
@@ -142,6 +146,41 @@ void AgentCore::onDeadline(std::uint64_t number) {
   stopCall(call, StopReason::Deadline);
   // A handler that was told to stop before, and does not, leaves its caller without an answer no longer than this.
   answer(call, outcomeOf(call->reason, ""));
+  watchStuck(number, setup_.config.stopGrace);
+}
+
+// A handler cannot be ended from outside; whoever wrote it has to hear which one keeps its thread.
+void AgentCore::watchStuck(std::uint64_t number, Duration wait) {
+  const auto found = calls_.find(number);
+  if (found == calls_.end()) return;
+  found->second.deadline = ports_.loop().after(wait, [weak = weak_from_this(), number, wait] {
+    const auto self = weak.lock();
+    if (!self) return;
+    const auto running = self->calls_.find(number);
+    if (running == self->calls_.end()) return;
+    if (running->second.call->entered) self->reportStuck(*running->second.call);
+    self->watchStuck(number, std::min(wait * 2, kMaxStuckInterval));
+  });
+}
+
+void AgentCore::reportStuck(const Call& call) {
+  shared_.with([&](Shared& s) {
+    const bool known =
+        std::any_of(s.stuck.begin(), s.stuck.end(), [&](const auto& one) { return one.number == call.number; });
+    if (!known) s.stuck.push_back({call.number, call.action, call.id, call.deadline});
+  });
+  const auto overdue = std::chrono::duration_cast<seconds>(ports_.clock().steady() - call.deadline);
+  log(LogSeverity::Warn, "The handler of " + printable(call.action) + " (" + printable(call.id) + ") still runs " +
+                             std::to_string(overdue.count()) +
+                             " s after its deadline and keeps its handler thread: look at CallContext::stopToken");
+}
+
+std::vector<StuckHandler> AgentCore::stuckHandlers(const Shared& shared) const {
+  std::vector<StuckHandler> all;
+  const SteadyTime now = ports_.clock().steady();
+  for (const auto& one : shared.stuck)
+    all.push_back({one.action, one.id, std::chrono::duration_cast<seconds>(now - one.deadline)});
+  return all;
 }
 
 void AgentCore::onCancel(const protocol::Cancel& cancel) {
@@ -177,6 +216,7 @@ void AgentCore::answer(const std::shared_ptr<Call>& call, const Outcome& outcome
 
 void AgentCore::endCall(const std::shared_ptr<Call>& call, const Outcome& outcome) {
   calls_.erase(call->number);
+  shared_.with([&](Shared& s) { std::erase_if(s.stuck, [&](const auto& one) { return one.number == call->number; }); });
   if (call->kind == CallKind::Chat) {
     // Its stream has posted the end of the answer, which may wait behind chunks for a slow connection.
   } else if (call->answered) {

@@ -177,6 +177,7 @@ void AgentCore::fill(AgentInfo& info) const {
     info.peers = s.peers;
     info.lastHeartbeat = s.lastHeartbeat;
     info.paused = s.paused;
+    info.stuckHandlers = stuckHandlers(s);
   });
 }
 

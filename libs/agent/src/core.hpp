@@ -106,6 +106,12 @@ class AgentCore : public std::enable_shared_from_this<AgentCore> {
     std::pair<std::string, std::string> activeLlm;
     std::optional<std::string> paused;      // why nothing may run
     std::optional<TokenUsage> budgetToday;  // what getDailyTokenUsageForBudget said last, if it differs from ours
+    struct Stuck {
+      std::uint64_t number = 0;
+      std::string action, id;
+      SteadyTime deadline{};
+    };
+    std::vector<Stuck> stuck;  // at most one for each handler thread
   };
   struct Running {
     std::shared_ptr<Call> call;
@@ -226,6 +232,10 @@ class AgentCore : public std::enable_shared_from_this<AgentCore> {
   bool roomForCall() const;
   void stopCall(const std::shared_ptr<Call>& call, StopReason reason);
   void onDeadline(std::uint64_t number);
+  void watchStuck(std::uint64_t number, Duration wait);
+  void reportStuck(const Call& call);
+  // Of `shared`, as of now.
+  std::vector<StuckHandler> stuckHandlers(const Shared& shared) const;
   void onCancel(const protocol::Cancel& cancel);
   void answer(const std::shared_ptr<Call>& call, const Outcome& outcome);
   void endCall(const std::shared_ptr<Call>& call, const Outcome& outcome);

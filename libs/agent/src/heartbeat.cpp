@@ -61,10 +61,11 @@ void AgentCore::writeHeartbeat(const UsageBook::Sync& sync) {
   heartbeat.usageSinceLastSync = convert(sync.delta);
   heartbeat.syncId = sync.id;
   const Timestamp now = ports_.clock().now();
-  const auto [llm, budget] = shared_.with([&](Shared& s) {
+  const auto [llm, budget, stuck] = shared_.with([&](Shared& s) {
     s.lastHeartbeat = now;
-    return std::pair(s.activeLlm, s.budgetToday);
+    return std::tuple(s.activeLlm, s.budgetToday, stuckHandlers(s));
   });
+  for (const auto& one : stuck) heartbeat.stuckCalls.push_back({one.action, one.id, one.overdue.count()});
   heartbeat.usageDaily = convert(budget.value_or(usage_.today()));
   if (!llm.first.empty()) {
     heartbeat.llmProvider = llm.first;

@@ -1,6 +1,7 @@
 // The connection to the control plane and its channel (docs/protocol.md 7.2, 7.3).
 #include <algorithm>
 
+#include "base/failpoint.hpp"
 #include "base/log.hpp"
 #include "core.hpp"
 
@@ -230,8 +231,10 @@ bool AgentCore::maySend(std::size_t bytes) {
 }
 
 bool AgentCore::sendFrame(net::FrameKind kind, std::string data) {
+  VC_FAILPOINT("agent.link.send");
   switch (connection_->send(kind, std::move(data))) {
     case net::SendResult::Ok:
+      VC_FAILPOINT("agent.link.sent");
       return true;
     case net::SendResult::QueueFull:
       sendFailed_ = true;

@@ -3,6 +3,7 @@
 #include <sodium.h>
 
 #include <algorithm>
+#include <optional>
 
 namespace vaultysclaw {
 
@@ -33,30 +34,41 @@ std::string base64Encode(BytesView bytes) {
   return out;
 }
 
+namespace {
+
+// Of the standard alphabet alone, with or without padding. In time that depends on the length alone, for the text may
+// be a secret.
+std::optional<Bytes> decodeStandard(std::string_view text) {
+  const std::size_t padding = text.size() - std::min(text.size(), text.find_last_not_of('=') + 1);
+  if (padding > 2 || (padding > 0 && text.size() % 4 != 0)) return std::nullopt;
+  text.remove_suffix(padding);
+  Bytes out(text.size() / 4 * 3 + 3);
+  std::size_t length = 0;
+  const char* end = nullptr;
+  const int failed = sodium_base642bin(out.data(), out.size(), text.data(), text.size(), nullptr, &length, &end,
+                                       sodium_base64_VARIANT_ORIGINAL_NO_PADDING);
+  if (failed != 0 || end != text.data() + text.size()) {
+    wipe(out);
+    return std::nullopt;
+  }
+  out.resize(length);
+  return out;
+}
+
+}  // namespace
+
 Result<Bytes> base64Decode(std::string_view text) {
+  if (auto out = decodeStandard(text)) return std::move(*out);
   std::string clean;  // the text may be a secret: wiped below
   clean.reserve(text.size());
   for (char c : text) {
     if (c == '\n' || c == '\r' || c == ' ' || c == '\t') continue;
     clean.push_back(c == '-' ? '+' : c == '_' ? '/' : c);
   }
-  const std::size_t padding = clean.size() - std::min(clean.size(), clean.find_last_not_of('=') + 1);
-  const bool oddPadding = padding > 2 || (padding > 0 && clean.size() % 4 != 0);
-  clean.resize(clean.size() - padding);
-  Bytes out(clean.size() / 4 * 3 + 3);
-  std::size_t length = 0;
-  const char* end = nullptr;
-  const bool valid = !oddPadding &&
-                     sodium_base642bin(out.data(), out.size(), clean.data(), clean.size(), nullptr, &length, &end,
-                                       sodium_base64_VARIANT_ORIGINAL_NO_PADDING) == 0 &&
-                     end == clean.data() + clean.size();
+  auto out = decodeStandard(clean);
   wipe(clean);
-  if (!valid) {
-    wipe(out);
-    return Error{Errc::Malformed, "not a base64 string"};
-  }
-  out.resize(length);
-  return out;
+  if (!out) return Error{Errc::Malformed, "not a base64 string"};
+  return std::move(*out);
 }
 
 bool constantTimeEqual(BytesView a, BytesView b) {

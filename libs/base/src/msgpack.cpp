@@ -4,6 +4,7 @@
 #include <limits>
 #include <set>
 
+#include "base/msgpack_writer.hpp"
 #include "base/utf8.hpp"
 
 namespace vaultysclaw::msgpack {
@@ -76,11 +77,11 @@ class Encoder {
   }
   void operator()(float f) const { putTagged(out_, 0xca, std::bit_cast<std::uint32_t>(f), 4); }
   void operator()(double d) const { putTagged(out_, 0xcb, std::bit_cast<std::uint64_t>(d), 8); }
-  void operator()(const std::string& s) const {
+  void operator()(std::string_view s) const {
     putLength(out_, kString, s.size());
     append(out_, asBytes(s));
   }
-  void operator()(const Bytes& b) const {
+  void operator()(BytesView b) const {
     putLength(out_, kBinary, b.size());
     append(out_, b);
   }
@@ -243,6 +244,22 @@ Bytes encode(const Value& value) {
   Bytes out;
   std::visit(Encoder(out), value.data());
   return out;
+}
+
+void Writer::beginMap(std::size_t members) {
+  putLength(out_, kMap, members);
+}
+void Writer::text(std::string_view text) {
+  Encoder{out_}(text);
+}
+void Writer::binary(BytesView bytes) {
+  Encoder{out_}(bytes);
+}
+void Writer::integer(std::int64_t number) {
+  Encoder{out_}(number);
+}
+void Writer::map(const Map& members) {
+  Encoder{out_}(members);
 }
 
 Result<std::pair<Value, std::size_t>> decodePrefix(BytesView bytes, const DecodeLimits& limits) {

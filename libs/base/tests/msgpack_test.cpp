@@ -1,5 +1,7 @@
 #include "base/msgpack.hpp"
 
+#include "base/msgpack_writer.hpp"
+
 #include <gtest/gtest.h>
 
 #include <limits>
@@ -70,6 +72,23 @@ TEST(Msgpack, RoundTripsEveryKindOfValue) {
   EXPECT_EQ(*decoded, value);
   EXPECT_EQ(encode(*decoded), bytes);
   EXPECT_TRUE(isCanonical(bytes));
+}
+
+TEST(MsgpackWriter, WritesWhatEncodeWrites) {
+  const Bytes binary(300, 7);
+  const Map inner{{"k", Value::integer(-5)}};
+  for (const std::int64_t number : {0LL, 127LL, 128LL, 70'000LL, 1'780'000'000'000LL, -1LL, -33LL}) {
+    Bytes out;
+    Writer w(out);
+    w.beginMap(3);
+    w.text("number");
+    w.integer(number);
+    w.text("binary");
+    w.binary(binary);
+    w.text("map");
+    w.map(inner);
+    EXPECT_EQ(out, encode(Map{{"number", Value::integer(number)}, {"binary", binary}, {"map", inner}}));
+  }
 }
 
 TEST(Msgpack, RoundTripsLongContainers) {

@@ -118,13 +118,15 @@ class Service {
     loop_->runBlocking([this] { plane_->shutdown(); });
     const auto end = clock_->steady() + std::chrono::duration_cast<SteadyTime::duration>(
                                             std::chrono::duration<double>(options_.drainSeconds));
+    control::Counters now;
     while (clock_->steady() < end) {
-      control::Counters now;
       loop_->runBlocking([&] { now = plane_->counters(); });
       if (now.openConnections == 0 && now.pendingIntents == 0 && now.activeChats == 0) return;
       std::this_thread::sleep_for(milliseconds(20));
     }
-    log_.warn("main", "not everything had ended when the time to drain was over");
+    log_.warn("main", "the time to drain is over; left open: " + std::to_string(now.openConnections) +
+                          " connections, " + std::to_string(now.pendingIntents) + " intents, " +
+                          std::to_string(now.activeChats) + " chats");
   }
 
   std::string scheme(const char* plain, const char* secure) const { return options_.tlsCert.empty() ? plain : secure; }

@@ -65,6 +65,14 @@ void printAgent(Context& context, const Json& agent) {
   }
   line(context, "features", joined(agent, "features"));
   line(context, "pending intents", textOf(agent, "pendingIntents"));
+  const Json beat = agent.value("lastHeartbeat", Json());
+  if (!beat.is_object()) return;
+  for (const Json& call : beat.value("stuckCalls", Json::array())) {
+    line(context, "stuck handler",
+         textOf(call, "action") + " (" + textOf(call, "id") + "), " + textOf(call, "overdueSeconds") +
+             " s over its deadline",
+         Style::Warning);
+  }
 }
 
 int changeAgent(Context& context, const std::string& agent, const char* what, const std::string& body) {

@@ -291,6 +291,14 @@ void Hub::onMessage(Session& session, protocol::Message message) {
 }
 
 void Hub::onHeartbeat(Session& session, Agent& agent, const protocol::Heartbeat& heartbeat) {
+  for (const auto& call : heartbeat.stuckCalls) {
+    const auto& before = agent.lastHeartbeat ? agent.lastHeartbeat->stuckCalls : std::vector<protocol::StuckCall>();
+    const auto known = [&](const protocol::StuckCall& one) { return one.id == call.id && one.action == call.action; };
+    if (std::none_of(before.begin(), before.end(), known))
+      context_.ports.log.warn("agent", session.did().value + ": its handler of " + printable(call.action) + " (" +
+                                           printable(call.id) + ") still runs " + std::to_string(call.overdueSeconds) +
+                                           " s after its deadline");
+  }
   agent.lastHeartbeat = heartbeat;
   registry_.seen(agent);
   session.send(protocol::Pong{toIso8601(context_.now()), heartbeat.syncId});

@@ -3,6 +3,12 @@
 #include <cstdlib>
 
 namespace vaultysclaw::control {
+namespace {
+
+// Longer ones are read on a worker, whoever sends them.
+constexpr std::size_t kMaxQuickInit = 4096;
+
+}  // namespace
 
 template <class T>
 void Handshake::onWorker(std::function<Result<T>(Work&)> work, void (Handshake::*done)(Result<T>)) {
@@ -34,17 +40,7 @@ Status Handshake::feed(std::string_view data) {
     return {};
   }
   if (opening) {
-    identity::Responder::Config config;
-    config.isCheckedId = [proven = context_.provenIds](BytesView id) { return proven->has(id); };
-    work_ = std::make_shared<Work>(
-        Work{identity::Responder(context_.self, std::move(config), context_.ports.entropy), {}, {}, {}});
-    onWorker<Claim>(
-        [message = std::move(*bytes), now](Work& work) -> Result<Claim> {
-          auto claim = work.responder.onInit(message, now);
-          if (!claim) return Handshake::explained(claim.error(), message, now);
-          return claim;
-        },
-        &Handshake::onChecked);
+    onInit(std::move(*bytes), now);
   } else {
     onWorker<std::monostate>(
         [message = std::move(*bytes), now, &entropy = context_.ports.entropy](Work& work) -> Result<std::monostate> {
@@ -58,6 +54,37 @@ Status Handshake::feed(std::string_view data) {
         &Handshake::onFinished);
   }
   return {};
+}
+
+void Handshake::onInit(Bytes init, WallTime now) {
+  const auto begin = [this](std::function<bool(BytesView)> isCheckedId) {
+    identity::Responder::Config config;
+    config.isCheckedId = std::move(isCheckedId);
+    work_ = std::make_shared<Work>(
+        Work{identity::Responder(context_.self, std::move(config), context_.ports.entropy), {}, {}, {}});
+  };
+  // The check of the keys is what takes long, and an id that has proved itself needs none: that is not worth the way to
+  // a worker and back. A stranger's is read as if it needed none, to find out, and what came of it is thrown away.
+  if (init.size() <= kMaxQuickInit) {
+    const auto stranger = std::make_shared<bool>(false);
+    begin([proven = context_.provenIds, stranger](BytesView id) {
+      *stranger = !proven->has(id);
+      return true;
+    });
+    auto claim = work_->responder.onInit(init, now);
+    if (!*stranger) {
+      if (!claim) claim = explained(claim.error(), init, now);
+      return onChecked(std::move(claim));
+    }
+  }
+  begin([proven = context_.provenIds](BytesView id) { return proven->has(id); });
+  onWorker<Claim>(
+      [message = std::move(init), now](Work& work) -> Result<Claim> {
+        auto claim = work.responder.onInit(message, now);
+        if (!claim) return Handshake::explained(claim.error(), message, now);
+        return claim;
+      },
+      &Handshake::onChecked);
 }
 
 void Handshake::onChecked(Result<Claim> claim) {

@@ -13,8 +13,8 @@
 
 namespace vaultysclaw::control {
 
-// Owned by a session, used once. Confined to the loop; hooks run there, never inside a call. Destroying it drops what
-// is under way at the workers.
+// Owned by a session, used once. Confined to the loop; hooks run there, never inside a call but for `certify`.
+// Destroying it drops what is under way at the workers.
 class Handshake : public std::enable_shared_from_this<Handshake> {
  public:
   using Claim = identity::Responder::Claim;
@@ -25,6 +25,7 @@ class Handshake : public std::enable_shared_from_this<Handshake> {
   };
   struct Hooks {
     // Judges a claim that is well formed but not proved, before anything is signed for it, and says what to certify.
+    // May run inside feed(), and must not destroy the handshake.
     std::function<Result<Certificate>(const Claim&)> certify;
     std::function<void(std::string step1)> onStep1;  // base64
     // Last. The channel is there exactly when the certificate asked for one: everything from now on is sealed.
@@ -48,6 +49,7 @@ class Handshake : public std::enable_shared_from_this<Handshake> {
     std::optional<identity::SealedChannel> channel;
   };
 
+  void onInit(Bytes init, WallTime now);
   void onChecked(Result<Claim> claim);
   void fail(Error error);
   // Runs `work` on a worker, then `done` here unless this handshake has been destroyed.

@@ -2,6 +2,7 @@
 
 #include <algorithm>
 
+#include "base/failpoint.hpp"
 #include "protocol/codec.hpp"
 #include "rows.hpp"
 
@@ -85,6 +86,8 @@ bool Session::send(Payload payload, std::string messageId, std::optional<std::st
   if (phase_ == Phase::Connected && !std::holds_alternative<AuthChallenge>(payload)) message.agentId = did_.value;
   message.payload = std::move(payload);
   std::string text = encode(message);
+  if (std::holds_alternative<Intent>(message.payload)) VC_FAILPOINT("control.intent.send");
+  if (std::holds_alternative<ResultAck>(message.payload)) VC_FAILPOINT("control.result_ack.send");
   net::FrameKind kind = net::FrameKind::Text;
   if (channel_) {
     const auto record = channel_->seal(text);
@@ -95,6 +98,8 @@ bool Session::send(Payload payload, std::string messageId, std::optional<std::st
   switch (connection_->send(kind, std::move(text))) {
     case net::SendResult::Ok:
       ++context_.counters.messagesOut;
+      if (std::holds_alternative<Intent>(message.payload)) VC_FAILPOINT("control.intent.sent");
+      if (std::holds_alternative<ResultAck>(message.payload)) VC_FAILPOINT("control.result_ack.sent");
       return true;
     case net::SendResult::QueueFull:
       broken_ = true;

@@ -1,5 +1,7 @@
 #include <unistd.h>
 
+#include <algorithm>
+
 #include "control_fixture.hpp"
 
 namespace vaultysclaw::control::testing {
@@ -73,6 +75,59 @@ TEST_F(Sessions, WrongSignatureAndGarbageAreRefused) {
   }
   EXPECT_EQ(plane->counters().handshakesFailed, 4U);
   EXPECT_EQ(audited("handshake.refused"), 4U);
+}
+
+TEST_F(Sessions, KeysOfAStrangerThatCannotBeKeysAreRefused) {
+  auto agent = newAgent();
+  agent->options.answerChallenges = false;
+  agent->connect();
+  run();
+  agent->send(Register{"a", "1"});
+  run();
+  Bytes init = identity::Initiator(agent->identity(), {}, entropy, clock.now()).init();
+  const Bytes id = agent->identity().id();
+  const auto at = std::search(init.begin(), init.end(), id.begin(), id.end());
+  ASSERT_NE(at, init.end());
+  std::fill_n(at + 9, 32, std::uint8_t{0});  // its signing key
+  agent->sendChallenge("x", init);
+  run();
+  EXPECT_NE(refusal(*agent).find("not a point"), std::string::npos) << refusal(*agent);
+}
+
+// Counts the trips to the workers.
+class CountingWorkers final : public Workers {
+ public:
+  explicit CountingWorkers(Workers& below) : below_(below) {}
+  std::size_t trips = 0;
+  bool submit(Task task) override {
+    ++trips;
+    return below_.submit(std::move(task));
+  }
+
+ private:
+  Workers& below_;
+};
+
+TEST_F(Sessions, AnAgentThatComesBackTakesATripToTheWorkersLess) {
+  CountingWorkers counting(workers);
+  workersPort = &counting;
+  restart();
+  auto agent = connectedAgent();
+  auto again = sameAgent(*agent);
+  counting.trips = 0;
+  again->connect();
+  run();
+  EXPECT_TRUE(again->connected());
+  EXPECT_EQ(counting.trips, 2U) << "STEP1 is signed there, and COMPLETE verified";
+  // After a restart nobody has proved anything: the keys are checked there, too.
+  restart();
+  counting.trips = 0;
+  auto later = sameAgent(*agent);
+  later->connect();
+  run();
+  EXPECT_TRUE(later->connected());
+  EXPECT_EQ(counting.trips, 3U);
+  plane.reset();
 }
 
 TEST_F(Sessions, MessagesOutOfPlaceAreAnsweredWithAnError) {

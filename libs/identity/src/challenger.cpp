@@ -182,7 +182,8 @@ Result<Bytes> Responder::answer(msgpack::Map metadata) {
   if (!metadata.empty()) message_.metadata.emplace_back("pk2", std::move(metadata));
   Bytes toSign = unsignedHandshake(message_);
   // Version 0 does not sign the metadata, so the size is that of the message.
-  if (encodeHandshake(message_).size() + 2 * kSignatureMember > kMaxHandshakeBytes) {
+  const std::size_t size = message_.version == IdVersion::V0 ? encodeHandshake(message_).size() : toSign.size();
+  if (size + 2 * kSignatureMember > kMaxHandshakeBytes) {
     return Error{Errc::TooLarge, "the statement is too large for a handshake message"};
   }
   message_.sign2 = self_.sign(toSign);

@@ -4,23 +4,50 @@
 #include <optional>
 
 #include "base/assert.hpp"
+#include "base/msgpack_writer.hpp"
 
 namespace vaultysclaw::identity {
 namespace {
 
 constexpr std::size_t kNonceHalf = 16;
+constexpr std::size_t kUsualBytes = 1024;
 
 Error malformed(std::string_view member) {
   return Error{Errc::Malformed,
                "a handshake message whose member '" + std::string(member) + "' is missing or of the wrong type"};
 }
 
-msgpack::Value versionValue(const HandshakeMessage& m) {
-  return msgpack::Value::unsignedInteger(static_cast<std::uint8_t>(m.version));
-}
+enum class Signatures : bool { Omitted, Written };
 
-void addBytes(msgpack::Map& map, const char* name, const Bytes& bytes) {
-  if (!bytes.empty()) map.emplace_back(name, bytes);
+// Six of these are made in one handshake.
+Bytes encoded(const HandshakeMessage& m, Signatures signatures) {
+  const bool sign = signatures == Signatures::Written;
+  const std::pair<std::string_view, const Bytes*> optional[] = {{"pk1", &m.pk1},
+                                                                {"pk2", &m.pk2},
+                                                                {"nonce", &m.nonce},
+                                                                {"sign1", sign ? &m.sign1 : nullptr},
+                                                                {"sign2", sign ? &m.sign2 : nullptr}};
+  const auto isThere = [](const auto& member) { return member.second != nullptr && !member.second->empty(); };
+  Bytes out;
+  out.reserve(kUsualBytes);
+  msgpack::Writer w(out);
+  w.beginMap(5 + static_cast<std::size_t>(std::count_if(std::begin(optional), std::end(optional), isThere)));
+  w.text("version");
+  w.integer(static_cast<std::uint8_t>(m.version));
+  w.text("protocol");
+  w.text(m.protocol);
+  w.text("service");
+  w.text(m.service);
+  w.text("timestamp");
+  w.integer(m.timestamp);
+  for (const auto& member : optional) {
+    if (!isThere(member)) continue;
+    w.text(member.first);
+    w.binary(*member.second);
+  }
+  w.text("metadata");
+  w.map(m.metadata);
+  return out;
 }
 
 // Version 0 lengths have no form but one byte for text and two for bytes.
@@ -115,25 +142,11 @@ Result<HandshakeMessage> decodeHandshake(BytesView bytes) {
 }
 
 Bytes encodeHandshake(const HandshakeMessage& m) {
-  msgpack::Map map{{"version", versionValue(m)},
-                   {"protocol", m.protocol},
-                   {"service", m.service},
-                   {"timestamp", msgpack::Value::integer(m.timestamp)}};
-  addBytes(map, "pk1", m.pk1);
-  addBytes(map, "pk2", m.pk2);
-  addBytes(map, "nonce", m.nonce);
-  addBytes(map, "sign1", m.sign1);
-  addBytes(map, "sign2", m.sign2);
-  map.emplace_back("metadata", m.metadata);
-  return msgpack::encode(map);
+  return encoded(m, Signatures::Written);
 }
 
 Bytes unsignedHandshake(const HandshakeMessage& m) {
-  if (m.version == IdVersion::V0) return unsignedV0(m);
-  HandshakeMessage bare = m;
-  bare.sign1.clear();
-  bare.sign2.clear();
-  return encodeHandshake(bare);
+  return m.version == IdVersion::V0 ? unsignedV0(m) : encoded(m, Signatures::Omitted);
 }
 
 }  // namespace vaultysclaw::identity

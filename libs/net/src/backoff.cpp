@@ -5,6 +5,11 @@
 #include <cstdint>
 
 namespace vaultysclaw::net {
+namespace {
+
+constexpr double kFirstFraction = 0.1;
+
+}  // namespace
 
 Duration Backoff::next() {
   Duration delay = std::min(options_.initial, options_.maximum);
@@ -15,8 +20,11 @@ Duration Backoff::next() {
   entropy_.fill(random);
   std::uint32_t bits = 0;
   for (const std::uint8_t b : random) bits = bits << 8 | b;
-  const double unit = static_cast<double>(bits) / 4294967295.0 * 2.0 - 1.0;  // -1 to 1
-  const double factor = 1.0 + std::clamp(options_.jitter, 0.0, 1.0) * unit;
+  const double unit = static_cast<double>(bits) / 4294967295.0;  // 0 to 1
+  const double jitter = std::clamp(options_.jitter, 0.0, 1.0);
+  const bool first = attempt_ == 1 && jitter > 0;
+  const double lowest = first ? kFirstFraction : 1.0 - jitter;
+  const double factor = lowest + (1.0 + jitter - lowest) * unit;
   return Duration(static_cast<Duration::rep>(static_cast<double>(delay.count()) * factor));
 }
 

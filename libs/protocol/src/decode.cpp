@@ -65,6 +65,10 @@ void read(Fields& f, Heartbeat& m) {
   m.usageSinceLastSync = tokensOf(usage, "sinceLastSync");
   m.usageDaily = tokensOf(usage, "daily");
   m.syncId = usage.optionalId("syncId");
+  f.each("stuckCalls", [&](Fields& call) {
+    StuckCall stuck{call.name("action"), call.id("id"), call.count("overdueSeconds")};
+    if (m.stuckCalls.size() < kMaxStuckCalls) m.stuckCalls.push_back(std::move(stuck));
+  });
 }
 
 void read(Fields& f, IntentResult& m) {

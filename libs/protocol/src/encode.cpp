@@ -69,6 +69,14 @@ void write(JsonWriter& w, const Heartbeat& m) {
   tokens(w, "sinceLastSync", m.usageSinceLastSync);
   tokens(w, "daily", m.usageDaily);
   w.memberIf("syncId", m.syncId).endObject();
+  if (m.stuckCalls.empty()) return;
+  w.key("stuckCalls").beginArray();
+  for (std::size_t i = 0; i < m.stuckCalls.size() && i < kMaxStuckCalls; ++i) {
+    const StuckCall& call = m.stuckCalls[i];
+    w.beginObject().member("action", call.action).member("id", call.id);
+    w.member("overdueSeconds", call.overdueSeconds).endObject();
+  }
+  w.endArray();
 }
 
 void write(JsonWriter& w, const IntentResult& m) {

@@ -85,6 +85,8 @@ TEST(Codec, RefusalsNameTheMember) {
             "intent_ack.payload.success: must be true or false");
   EXPECT_EQ(refusalOf("heartbeat", R"({"tokenUsage":{"daily":{"promptTokens":-1}}})"),
             "heartbeat.payload.tokenUsage.daily.promptTokens: must not be negative");
+  EXPECT_EQ(refusalOf("heartbeat", R"({"stuckCalls":[{"id":"i","overdueSeconds":-1}]})"),
+            "heartbeat.payload.stuckCalls[0].overdueSeconds: must not be negative");
   EXPECT_EQ(refusalOf("heartbeat", R"({"memory":{"rss":1e300}})"), "heartbeat.payload.memory.rss: must be within 2^53");
   EXPECT_EQ(refusalOf("skills_config", R"({"skills":[{"name":"a"},{"name":1}]})"),
             "skills_config.payload.skills[1].name: must be a string");

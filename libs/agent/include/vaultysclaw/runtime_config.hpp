@@ -11,8 +11,9 @@
 
 namespace vaultysclaw {
 
-// Delay before connection attempt n: initial * 2^n, at most `maximum`, plus or minus the share `jitter`.
-// 1 ms <= initial <= maximum; jitter from 0 to 1.
+// Delay before connection attempt n: initial * 2^n, at most `maximum`, plus or minus the share `jitter`. The first one
+// is spread further, from a tenth of `initial` on, so that the agents of a control plane that restarts do not come back
+// all at once; with jitter 0 none is spread. 1 ms <= initial <= maximum; jitter from 0 to 1.
 struct ReconnectBackoff {
   std::chrono::milliseconds initial{2'000};
   std::chrono::milliseconds maximum{60'000};
@@ -60,7 +61,8 @@ struct AgentRuntimeConfig {
   std::chrono::milliseconds defaultDeadline{60'000};
   // How long knowledge_sync may take.
   std::chrono::milliseconds knowledgeDeadline{600'000};
-  // stop() names handlers that are still running each time this has passed.
+  // stop() names handlers that are still running each time this has passed. A handler that goes on for so long after
+  // its deadline is named in the log, in AgentInfo and to the control plane.
   std::chrono::milliseconds stopGrace{10'000};
   ReconnectBackoff backoff = {};
   std::chrono::milliseconds heartbeatInterval{30'000};

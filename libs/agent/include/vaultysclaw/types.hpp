@@ -215,6 +215,13 @@ struct RecentIntent {
   std::optional<Timestamp> completedAt = {};
 };
 
+// A handler that still runs although its caller was answered at the deadline.
+struct StuckHandler {
+  std::string action;
+  std::string id;                   // of the intent, conversation, task or source
+  std::chrono::seconds overdue{0};  // since the deadline
+};
+
 struct AgentInfo {
   std::string id;  // the DID
   std::string name;
@@ -227,7 +234,8 @@ struct AgentInfo {
   std::string transport;        // "ws", "wss"; empty when not connected
   std::string controlPlaneDid;  // the one this agent belongs to; empty before the first approval
   std::vector<AgentPeerGrant> peers = {};
-  std::optional<std::string> paused = {};  // the control plane lets nothing run now, and why
+  std::optional<std::string> paused = {};        // the control plane lets nothing run now, and why
+  std::vector<StuckHandler> stuckHandlers = {};  // over their deadline by at least AgentRuntimeConfig::stopGrace
   TokenUsage tokensToday = {};
   std::uint64_t droppedLogs = 0;  // log events that a slow listener made the runtime drop
   std::vector<RecentLog> recentLogs = {};

@@ -49,6 +49,12 @@ void writeHeartbeat(JsonWriter& w, const protocol::Heartbeat& beat) {
   w.member("rssBytes", beat.rssBytes);
   w.member("tokensToday", beat.usageDaily.total());
   w.member("tokensTotal", beat.usageTotal.total());
+  w.key("stuckCalls").beginArray();
+  for (const auto& call : beat.stuckCalls) {
+    w.beginObject().member("action", call.action).member("id", call.id);
+    w.member("overdueSeconds", call.overdueSeconds).endObject();
+  }
+  w.endArray();
   w.endObject();
 }
 

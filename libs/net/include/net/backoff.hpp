@@ -11,6 +11,8 @@ struct BackoffOptions {
   double jitter = 0.2;  // plus or minus this share
 };
 
+// The first delay is spread further, from a tenth of `initial` on: everybody who was connected to a server that
+// restarts begins at the same moment, and must not come back at the same moment. Without jitter nothing is spread.
 // Confined to one thread at a time.
 class Backoff {
  public:

@@ -50,6 +50,14 @@ struct Register {
   std::string name;
   std::string version;
 };
+// A handler that still runs although its caller was answered at the deadline (docs/protocol.md 7.8).
+struct StuckCall {
+  std::string action;
+  std::string id;
+  std::int64_t overdueSeconds = 0;
+  bool operator==(const StuckCall&) const = default;
+};
+inline constexpr std::size_t kMaxStuckCalls = 16;  // in one heartbeat
 struct Heartbeat {
   std::int64_t uptimeSeconds = 0;
   std::int64_t rssBytes = 0;  // `memory.rss`; the other members of `memory` are written as the original has them
@@ -61,6 +69,7 @@ struct Heartbeat {
   std::optional<std::string> llmProvider, llmModel;  // `activeLlm`, both or none
   TokenCount usageTotal, usageSinceLastSync, usageDaily;
   std::optional<std::string> syncId;
+  std::vector<StuckCall> stuckCalls;  // at most kMaxStuckCalls are written and read
 };
 enum class ResultStatus : std::uint8_t { Success, Failed };
 struct IntentResult {

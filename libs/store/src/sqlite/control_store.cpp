@@ -63,7 +63,7 @@ class Committer {
         return failAll(i + 1, broken.error());
       }
     }
-    const auto committed = db_.run("COMMIT");
+    const Status committed = db_.commit();
     if (committed.ok()) return jobs.size();
     if (db_.inTransaction()) static_cast<void>(db_.run("ROLLBACK"));
     return failAll(jobs.size(), committed.error());

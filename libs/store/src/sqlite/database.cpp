@@ -4,6 +4,8 @@
 
 #include <memory>
 
+#include "base/failpoint.hpp"
+
 namespace vaultysclaw::store::sqlite {
 namespace {
 
@@ -191,7 +193,9 @@ void Database::boundLog() {
       restartAt = pages + kLongLogPages;
     }
     sqlite3_busy_timeout(handle, kReadersTimeoutMillis);
+    VC_FAILPOINT("store.checkpoint");
     sqlite3_wal_checkpoint_v2(handle, name, mode, nullptr, nullptr);
+    VC_FAILPOINT("store.checkpointed");
     sqlite3_busy_timeout(handle, kBusyTimeoutMillis);
     return SQLITE_OK;
   };
@@ -233,6 +237,13 @@ Result<std::int64_t> Database::number(std::string_view sql) {
 Status Database::script(const char* sql) {
   const int rc = sqlite3_exec(handle_, sql, nullptr, nullptr, nullptr);
   if (rc != SQLITE_OK) return error(rc);
+  return {};
+}
+
+Status Database::commit() {
+  VC_TRY(VC_FAILPOINT_STATUS("store.commit"));
+  VC_TRY(run("COMMIT"));
+  VC_FAILPOINT("store.committed");
   return {};
 }
 

@@ -112,6 +112,8 @@ class Database {
   Result<std::int64_t> number(std::string_view sql);
   // Several constant statements, as in migrations.
   Status script(const char* sql);
+  // Ends the transaction that is open. One that cannot commit may still be open afterwards.
+  Status commit();
 
   // Whether a transaction is open: SQLite ends one by itself after some failures (disk full, I/O).
   bool inTransaction() const;
@@ -146,9 +148,8 @@ Status inTransaction(Database& db, Body&& body) {
   VC_TRY(db.run("BEGIN IMMEDIATE"));
   Status status = body();
   if (status.ok()) {
-    auto committed = db.run("COMMIT");
-    if (committed.ok()) return {};
-    status = committed.error();
+    status = db.commit();
+    if (status.ok()) return {};
   }
   // The error that counts is the first one; a connection that cannot roll back reports it at the next BEGIN.
   if (db.inTransaction()) static_cast<void>(db.run("ROLLBACK"));

@@ -10,6 +10,7 @@
 #include <optional>
 
 #include "base/descriptor.hpp"
+#include "base/failpoint.hpp"
 
 namespace vaultysclaw::store::sqlite {
 namespace {
@@ -123,7 +124,9 @@ Status create(const fs::path& path, const Schema& schema) {
     VC_TRY(migrate(db, schema, 0));
   }
   VC_TRY(syncFile(fresh, O_RDONLY));
+  VC_TRY(VC_FAILPOINT_STATUS("store.create"));
   if (::rename(fresh.c_str(), path.c_str()) != 0) return ioError("cannot create", path);
+  VC_FAILPOINT("store.created");
   return syncFile(path.parent_path(), O_RDONLY | O_DIRECTORY);
 }
 
