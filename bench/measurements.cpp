@@ -16,7 +16,6 @@ namespace vaultysclaw::bench {
 namespace {
 
 using namespace std::chrono_literals;
-using std::chrono::milliseconds;
 using harness::ChildProcess;
 using harness::cpuModel;
 using harness::cpuTime;
@@ -27,6 +26,7 @@ using harness::readFile;
 using harness::rest;
 using harness::usableCores;
 using harness::waitFor;
+using std::chrono::milliseconds;
 
 constexpr const char* kIntent = R"({"action":"text_generation","params":{"prompt":"say hello to the world"}})";
 constexpr const char* kSucceeded = R"("status":"success")";

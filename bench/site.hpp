@@ -25,13 +25,15 @@ class Site {
   // The port for agents, and REST's port, which takes agents too.
   std::vector<std::string> agentUrls() const;
 
-  HttpLoad load(std::size_t connections) const { return {controlPlane_.httpPort(), controlPlane_.token(), connections}; }
+  HttpLoad load(std::size_t connections) const {
+    return {controlPlane_.httpPort(), controlPlane_.token(), connections};
+  }
   // A number of /metrics; `name` without the common prefix.
   double metric(const std::string& name);
 
   // Starts an agent process that writes into `name`.out and .err here.
   harness::ChildProcess start(const std::string& name, std::vector<std::string> arguments,
-                                  std::map<std::string, std::string> environment = {}) const;
+                              std::map<std::string, std::string> environment = {}) const;
   // Lets everybody in who asks, until `reached` holds or `agents` has ended, which is an error.
   void approveUntil(const std::string& what, harness::ChildProcess& agents, const std::function<bool()>& reached,
                     std::chrono::milliseconds limit);

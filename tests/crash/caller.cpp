@@ -50,7 +50,7 @@ bool Caller::ask() {
   promise.did = plan_.dids[static_cast<std::size_t>(random_.below(static_cast<int>(plan_.dids.size())))];
   promise.ask = random_.percent(50) ? Ask::Run : Ask::Send;
   promise.retry = random_.percent(60) ? Retry::UntilAnswered : Retry::Never;
-  promise.waits = promise.ask == Ask::Send && random_.percent(40);
+  promise.waits = random_.percent(40);
 
   Json params{{"n", promise.work}, {"workMs", random_.between(0, plan_.longestWorkMs)}};
   if (random_.percent(10)) params["fail"] = true;
@@ -89,7 +89,8 @@ bool Caller::attempt(Wish& wish) {
   if (!reply) {
     ledger_.note(wish.work, name_ + " got no answer", [&](Promise& p) {
       p.answered = false;
-      if (wish.ask == Ask::Run) p.mayEndCancelled = true;
+      // Whoever has a key may come back, so the end of the connection does not cancel.
+      if (wish.ask == Ask::Run && wish.key.empty()) p.mayEndCancelled = true;
     });
     return false;
   }
@@ -147,36 +148,62 @@ void Caller::cancel(const std::string& work, const std::string& id) {
   ledger_.note(work, name_ + (reply ? " is answered " + std::to_string(reply->status) : " got no answer"), nullptr);
 }
 
+// One chat; a resumable one is taken up again where its stream broke, until it ends.
 bool Caller::chat() {
   const auto agent = static_cast<std::size_t>(random_.below(static_cast<int>(plan_.dids.size())));
   ChatRecord chat;
   chat.agent = plan_.agents[agent];
   chat.asked = random_.between(1, kChatPieces);
-  const Json body{{"did", plan_.dids[agent]}, {"message", std::to_string(chat.asked)}};
+  chat.resumable = random_.percent(70);
+  Json body{{"did", plan_.dids[agent]}, {"message", std::to_string(chat.asked)}};
+  if (chat.resumable) {
+    chat.conversation = "chat-" + ledger_.newWork();
+    body["conversationId"] = chat.conversation;
+    body["resumable"] = true;
+  }
   const auto until = Clock::now() + plan_.chatLimit;
   const auto see = [&](const std::string& what) { chat.seen.push_back({unixMillis(), name_ + " " + what}); };
-  const auto onEvent = [&](const harness::ServerEvent& event) {
-    if (event.data == "[DONE]") {
-      chat.done = true;
-      return true;
-    }
-    const Json json = Json::parse(event.data, nullptr, false);
-    if (!json.is_object()) return false;
-    if (json.contains("conversationId")) chat.conversation = text(json, "conversationId");
-    if (json.contains("error")) chat.error = text(json, "code") + ": " + text(json, "error");
-    if (json.contains("chunk")) {
-      chat.received.push_back(text(json, "chunk"));
-      if (!event.id.empty()) chat.numbers.push_back(std::stoll(event.id));
-    }
-    return true;
-  };
+  const auto onEvent = [&](const harness::ServerEvent& event) { return take(event, chat); };
   see("asks " + chat.agent + " for a chat of " + std::to_string(chat.asked));
-  const auto reply = client_.stream(
-      {.method = "POST", .path = "/api/chat", .body = body.dump(), .limit = plan_.callLimit}, onEvent);
-  see(reply ? "was answered " + std::to_string(reply->status) : "lost the stream");
-  chat.stuck = !reply && Clock::now() >= until;
+  harness::HttpRequest request{.method = "POST", .path = "/api/chat", .body = body.dump(), .limit = plan_.callLimit};
+  bool answered = false;
+  for (;;) {
+    const auto reply = client_.stream(request, onEvent);
+    answered = reply.has_value();
+    see(reply ? "was answered " + std::to_string(reply->status) : "lost the stream");
+    if (reply && reply->status != 200) chat.refused = reply->status;
+    // Before the first event nobody knows whether there is a chat that could be taken up.
+    const bool again = chat.resumable && chat.begun && !chat.done && (!reply || reply->status == 503);
+    if (!again || Clock::now() >= until) break;
+    std::this_thread::sleep_for(kBetweenAttempts);
+    const std::int64_t next = chat.numbers.empty() ? 0 : chat.numbers.back() + 1;
+    request = {.method = "GET",
+               .path = "/api/chat/" + plan_.dids[agent] + "/" + chat.conversation + "?fromSeq=" + std::to_string(next),
+               .limit = plan_.callLimit};
+    chat.refused = 0;
+    ++chat.resumptions;
+    see("takes it up again from " + std::to_string(next));
+  }
+  chat.stuck = !answered && Clock::now() >= until;
   ledger_.addChat(std::move(chat));
-  return reply.has_value();
+  return answered;
+}
+
+bool Caller::take(const harness::ServerEvent& event, ChatRecord& chat) {
+  chat.begun = true;
+  if (event.data == "[DONE]") {
+    chat.done = true;
+    return true;
+  }
+  const Json json = Json::parse(event.data, nullptr, false);
+  if (!json.is_object()) return false;
+  if (json.contains("conversationId")) chat.conversation = text(json, "conversationId");
+  if (json.contains("error")) chat.error = text(json, "code") + ": " + text(json, "error");
+  if (json.contains("chunk")) {
+    chat.received.push_back(text(json, "chunk"));
+    if (!event.id.empty()) chat.numbers.push_back(std::stoll(event.id));
+  }
+  return true;
 }
 
 }  // namespace vaultysclaw::crash

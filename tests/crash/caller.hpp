@@ -24,6 +24,7 @@ class Caller {
   void reuseKey(const Wish& wish);
   void cancel(const std::string& work, const std::string& id);
   bool chat();
+  static bool take(const harness::ServerEvent& event, ChatRecord& chat);
 
   const LoadPlan& plan_;
   Ledger& ledger_;

@@ -17,10 +17,14 @@ bool isWordOf(const std::string& code, std::initializer_list<const char*> codes)
 
 const char* name(Outcome outcome) {
   switch (outcome) {
-    case Outcome::None: return "did not end";
-    case Outcome::Success: return "succeeded";
-    case Outcome::Failed: return "failed";
-    case Outcome::Stopped: return "was stopped";
+    case Outcome::None:
+      return "did not end";
+    case Outcome::Success:
+      return "succeeded";
+    case Outcome::Failed:
+      return "failed";
+    case Outcome::Stopped:
+      return "was stopped";
   }
   return "?";
 }
@@ -92,11 +96,13 @@ class Check {
   void stored(const StoredIntent& s) {
     const Promise* asked = promise(s.work);
     if (asked == nullptr) report(Fault::Wrong, s.id, s.work, "nobody asked for it");
-    if (!s.signatureValid) report(Fault::Wrong, s.id, s.work, "its token does not verify");
+    if (s.signatureValid == false) report(Fault::Wrong, s.id, s.work, "its token does not verify");
     if (s.resultSigned && s.resultSignatureValid != true)
       report(Fault::Wrong, s.id, s.work, "its result's proof does not verify");
     const auto& ran = runs(s.id);
     const bool begun = !ran.empty();
+    if (!s.signatureValid && (begun || s.resultSigned))
+      report(Fault::Wrong, s.id, s.work, "it ran, and the store has no token for it");
     const auto with = [&](Outcome outcome) {
       return std::find_if(ran.begin(), ran.end(), [&](const Execution& e) { return e.outcome == outcome; });
     };
@@ -126,7 +132,8 @@ class Check {
   }
 
   void failed(const StoredIntent& s, const Promise* asked, const std::vector<Execution>& ran) {
-    const auto failure = std::find_if(ran.begin(), ran.end(), [](const auto& e) { return e.outcome == Outcome::Failed; });
+    const auto failure =
+        std::find_if(ran.begin(), ran.end(), [](const auto& e) { return e.outcome == Outcome::Failed; });
     if (s.code == "interrupted") {
       if (!ran.empty() && !killed(ran))
         report(Fault::Lost, s.id, s.work,
@@ -184,6 +191,13 @@ class Check {
     if (c.done && !c.error && c.received.size() != static_cast<std::size_t>(c.asked))
       report(Fault::Lost, c.conversation, "",
              "a chat ended well after " + to_string(c.received.size()) + " of " + to_string(c.asked) + " pieces");
+    // A chat lives in its two processes: it outlives every connection, and none of them.
+    const bool excused = evidence_.died.contains(c.agent) || evidence_.died.contains("control-plane");
+    if (c.resumable && c.begun && !excused && (!c.done || c.error))
+      report(Fault::Lost, c.conversation, "",
+             "a resumable chat broke off though nobody died: " + (c.error          ? *c.error
+                                                                  : c.refused != 0 ? "answered " + to_string(c.refused)
+                                                                                   : "no end"));
     if (c.stuck) report(Fault::Stuck, c.conversation, "", "a chat got neither pieces nor an end");
   }
 

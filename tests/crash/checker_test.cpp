@@ -17,8 +17,8 @@ using ::testing::IsEmpty;
 
 constexpr int kProcess = 100, kKilled = 200;
 
-// One run that was promised, stored and executed; one that failed; one that a kill interrupted; one that waited in vain;
-// a chat.
+// One run that was promised, stored and executed; one that failed; one that a kill interrupted; one that waited in
+// vain; a chat.
 Evidence cleanWorld() {
   Evidence e;
   e.didOfAgent = {{"agent-0", "did:0"}};
@@ -144,14 +144,16 @@ TEST(Checker, FindsAnAlteredResult) {
                 e.promises["w1"].result.reset();
               }),
               finds(Fault::Wrong, "the handler's result was m1"));
-  EXPECT_THAT(checkAfter([](Evidence& e) { e.promises["w1"].mark = "other"; }), finds(Fault::Wrong, "the caller was told"));
+  EXPECT_THAT(checkAfter([](Evidence& e) { e.promises["w1"].mark = "other"; }),
+              finds(Fault::Wrong, "the caller was told"));
   EXPECT_THAT(checkAfter([](Evidence& e) { e.stored["i2"].error = "asked to fail: other"; }),
               finds(Fault::Wrong, "the handler failed with m2"));
 }
 
 TEST(Checker, FindsAResultWithoutItsJournalLine) {
   EXPECT_THAT(checkAfter([](Evidence& e) { e.executed.erase("i1"); }), finds(Fault::Wrong, "no handler succeeded"));
-  EXPECT_THAT(checkAfter([](Evidence& e) { e.executed.erase("i2"); }), finds(Fault::Wrong, "it failed with code failed"));
+  EXPECT_THAT(checkAfter([](Evidence& e) { e.executed.erase("i2"); }),
+              finds(Fault::Wrong, "it failed with code failed"));
 }
 
 TEST(Checker, FindsAnIntentThatNeverEnds) {
@@ -218,9 +220,12 @@ TEST(Checker, FindsACancellationThatNobodyAskedFor) {
 
 TEST(Checker, FindsProofsThatDoNotVerify) {
   EXPECT_THAT(checkAfter([](Evidence& e) { e.stored["i1"].signatureValid = false; }), finds(Fault::Wrong, "its token"));
+  EXPECT_THAT(checkAfter([](Evidence& e) { e.stored["i1"].signatureValid.reset(); }), finds(Fault::Wrong, "no token"));
+  EXPECT_THAT(checkAfter([](Evidence& e) { e.stored["i4"].signatureValid.reset(); }), IsEmpty());
   EXPECT_THAT(checkAfter([](Evidence& e) { e.stored["i1"].resultSignatureValid = false; }),
               finds(Fault::Wrong, "result's proof"));
-  EXPECT_THAT(checkAfter([](Evidence& e) { e.stored["i1"].resultSigned = false; }), finds(Fault::Wrong, "has no proof"));
+  EXPECT_THAT(checkAfter([](Evidence& e) { e.stored["i1"].resultSigned = false; }),
+              finds(Fault::Wrong, "has no proof"));
 }
 
 TEST(Checker, FindsWorkThatNobodyAskedForAndWorkInTheWrongPlace) {
@@ -263,12 +268,26 @@ TEST(Checker, FindsChatsWithHolesRepetitionsAndNoEnd) {
               ::testing::Contains(Field(&Violation::fault, Fault::Duplicated)));
   EXPECT_THAT(checkAfter([](Evidence& e) { e.chats[0].received.pop_back(); }), finds(Fault::Lost, "2 of 3 pieces"));
   EXPECT_THAT(checkAfter([](Evidence& e) { e.chats[0].numbers = {0, 1, 1}; }), finds(Fault::Duplicated, "do not rise"));
+  const auto broken = [](Evidence& e) {
+    e.chats[0].resumable = e.chats[0].begun = true;
+    e.chats[0].agent = "agent-0";
+    e.chats[0].received.pop_back();
+    e.chats[0].numbers.pop_back();
+    e.chats[0].error = "agent_offline: gone";
+  };
+  EXPECT_THAT(checkAfter(broken), finds(Fault::Lost, "broke off though nobody died: agent_offline"));
+  EXPECT_THAT(checkAfter([&](Evidence& e) {
+                broken(e);
+                e.died = {"agent-0"};
+              }),
+              IsEmpty());
   EXPECT_THAT(checkAfter([](Evidence& e) { e.chats[0].stuck = true; }), finds(Fault::Stuck, "a chat"));
 }
 
 TEST(Checker, TellsTheStoryOfAnIntentInOrder) {
   const std::string story = timeline(cleanWorld(), {Fault::Wrong, "i1", "", ""});
-  const auto asked = story.find("caller asks for w1"), began = story.find("began i1"), ended = story.find("succeeded i1");
+  const auto asked = story.find("caller asks for w1"), began = story.find("began i1"),
+             ended = story.find("succeeded i1");
   ASSERT_NE(asked, std::string::npos) << story;
   EXPECT_LT(asked, began);
   EXPECT_LT(began, ended);

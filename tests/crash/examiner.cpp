@@ -39,9 +39,8 @@ void Examiner::readJournal() {
       runs.push_back({line.id, line.mark, line.agent, "", line.pid, line.at, 0, Outcome::None});
       continue;
     }
-    const auto open = std::find_if(runs.begin(), runs.end(), [&](const Execution& e) {
-      return e.outcome == Outcome::None && e.pid == line.pid;
-    });
+    const auto open = std::find_if(runs.begin(), runs.end(),
+                                   [&](const Execution& e) { return e.outcome == Outcome::None && e.pid == line.pid; });
     if (open == runs.end()) throw std::runtime_error("the journal has an end without a beginning: " + line.id);
     open->outcome = outcome;
     open->endedAt = line.at;
@@ -80,6 +79,7 @@ Evidence Examiner::part() const {
   out.killed = all_.killed;
   out.didOfAgent = all_.didOfAgent;
   out.chats = all_.chats;
+  out.died = all_.died;
   std::set<std::string> works = works_;
   for (const auto& id : ids_) {
     if (const auto row = all_.stored.find(id); row != all_.stored.end()) {
@@ -122,6 +122,7 @@ void Examiner::forgive() {
   ids_.clear();
   works_.clear();
   all_.chats.clear();
+  all_.died.clear();
   since_ = unixMillis() - kOverlapMs;
 }
 

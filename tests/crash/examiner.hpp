@@ -22,6 +22,8 @@ class Examiner {
   std::vector<Violation> settle(std::chrono::milliseconds patience);
   // Every intent there is, the number of rows and the audit chain.
   std::vector<Violation> examineEverything();
+  // A process that was killed since the last time nothing was found: its chats may break off.
+  void noteDeath(const std::string& process) { all_.died.insert(process); }
   // Does not hold what was found against the world any longer.
   void forgive();
 
@@ -37,7 +39,7 @@ class Examiner {
   World& world_;
   Ledger& ledger_;
   JournalReader journal_;
-  Evidence all_;  // all but the chats, of which the part under examination
+  Evidence all_;                       // all but the chats, of which the part under examination
   std::set<std::string> ids_, works_;  // under examination
   std::int64_t since_;                 // rows made since then are
   std::size_t chats_ = 0;

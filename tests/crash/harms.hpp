@@ -22,9 +22,9 @@ enum class VictimKind : std::uint8_t { ControlPlane, Agent, AgentLink, CallerLin
 struct Harm {
   HarmKind kind = HarmKind::Kill;
   VictimKind victim = VictimKind::ControlPlane;
-  std::size_t agent = 0;                             // which one, or whose link
+  std::size_t agent = 0;                                    // which one, or whose link
   std::chrono::milliseconds before{0}, lasts{0}, after{0};  // under load
-  bool nearIsTold = false;                           // HalfOpen: which side is
+  bool nearIsTold = false;                                  // HalfOpen: which side is
 };
 
 // Bytes between callers and control plane are never changed: nothing protects HTTP on loopback, so what a caller was

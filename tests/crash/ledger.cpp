@@ -11,13 +11,18 @@ namespace {
 using Json = nlohmann::json;
 
 Json toJson(const Promise& p) {
-  Json out{{"work", p.work},         {"did", p.did},
+  Json out{{"work", p.work},
+           {"did", p.did},
            {"ask", p.ask == Ask::Run ? "run" : "send"},
            {"keyed", p.retry == Retry::UntilAnswered},
-           {"waits", p.waits},       {"mayEndCancelled", p.mayEndCancelled},
-           {"answered", p.answered}, {"status", p.status},
-           {"ids", p.ids},           {"mark", p.mark},
-           {"error", p.error},       {"code", p.code},
+           {"waits", p.waits},
+           {"mayEndCancelled", p.mayEndCancelled},
+           {"answered", p.answered},
+           {"status", p.status},
+           {"ids", p.ids},
+           {"mark", p.mark},
+           {"error", p.error},
+           {"code", p.code},
            {"mustNotExist", p.mustNotExist}};
   if (p.result) out["result"] = *p.result;
   for (const auto& s : p.seen) out["seen"].push_back({s.at, s.what});

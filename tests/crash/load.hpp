@@ -22,11 +22,11 @@ struct LoadPlan {
   std::vector<std::string> dids;    // as many
   int callers = 8;
   std::uint64_t seed = 1;
-  std::chrono::milliseconds restFrom{2}, restTo{20};      // of a caller between two requests
-  std::chrono::milliseconds intentTime{3'000};            // timeoutMs
-  std::chrono::milliseconds callLimit{4'000};             // one attempt
-  std::chrono::milliseconds keyLimit{20'000};             // all attempts with one key
-  std::chrono::milliseconds chatLimit{20'000};            // a chat with all its resumptions
+  std::chrono::milliseconds restFrom{2}, restTo{20};  // of a caller between two requests
+  std::chrono::milliseconds intentTime{3'000};        // timeoutMs
+  std::chrono::milliseconds callLimit{4'000};         // one attempt
+  std::chrono::milliseconds keyLimit{20'000};         // all attempts with one key
+  std::chrono::milliseconds chatLimit{20'000};        // a chat with all its resumptions
   int longestWorkMs = 30;
 };
 

@@ -24,21 +24,22 @@ struct Promise {
   std::string work, did;
   Ask ask = Ask::Run;
   Retry retry = Retry::Never;
-  bool waits = false;             // with ttlSeconds
-  bool mayEndCancelled = false;   // it was cancelled, or its caller's connection broke while it waited
-  bool answered = false;          // the last attempt brought an answer
-  int status = 0;                 // of that answer
-  std::set<std::string> ids;      // that any answer named
+  bool waits = false;                 // with ttlSeconds
+  bool mayEndCancelled = false;       // it was cancelled, or its caller's connection broke while it waited
+  bool answered = false;              // the last attempt brought an answer
+  int status = 0;                     // of that answer
+  std::set<std::string> ids;          // that any answer named
   std::optional<std::string> result;  // of a 200: "success" or "failed"
   std::string mark, error, code;      // of a 200
-  bool mustNotExist = false;      // another content under a used key: it must be refused
+  bool mustNotExist = false;          // another content under a used key: it must be refused
   std::vector<Sighting> seen = {};
 };
 
 // A row of the store, as REST shows it.
 struct StoredIntent {
   std::string id, did, work, status, mark, error, code;
-  bool signatureValid = false, resultSigned = false;
+  std::optional<bool> signatureValid;  // nothing: there is no token, for it was never sent
+  bool resultSigned = false;
   std::optional<bool> resultSignatureValid;
   std::string json;  // the whole row
 };
@@ -59,7 +60,11 @@ struct ChatRecord {
   int asked = 0;                      // pieces
   std::vector<std::string> received;  // in order, over all resumptions
   std::vector<std::int64_t> numbers;  // their `seq`, when the events had one
-  bool done = false;                  // the last event came
+  bool resumable = false;             // its caller takes it up again when its stream breaks
+  int resumptions = 0;
+  bool begun = false;  // a first event came
+  int refused = 0;     // the status of an answer that was no stream
+  bool done = false;   // the last event came
   std::optional<std::string> error;
   bool stuck = false;  // neither pieces nor an end within the limit
   std::vector<Sighting> seen = {};
@@ -71,6 +76,7 @@ struct Evidence {
   std::map<std::string, std::vector<Execution>> executed;  // by id
   std::vector<ChatRecord> chats;
   std::set<int> killed;                           // process ids
+  std::set<std::string> died;                     // names of processes that were killed while the chats ran
   std::map<std::string, std::string> didOfAgent;  // by name
 };
 

@@ -88,10 +88,10 @@ TEST(Harms, FollowFromSeedAndRoundAndMeetEverybody) {
     EXPECT_FALSE(harm.victim == VictimKind::CallerLink && harm.kind == HarmKind::Corrupt);
     seen.insert(describe(harm));
   }
-  for (const char* expected : {"kill control-plane", "stop control-plane", "kill agent-0", "stop agent-2",
-                               "cut link of agent-1", "half-open link of agent-0", "swallow link of agent-2",
-                               "stall link of agent-1", "trickle link of agent-0", "corrupt link of agent-2",
-                               "cut link of callers", "half-open link of callers"})
+  for (const char* expected :
+       {"kill control-plane", "stop control-plane", "kill agent-0", "stop agent-2", "cut link of agent-1",
+        "half-open link of agent-0", "swallow link of agent-2", "stall link of agent-1", "trickle link of agent-0",
+        "corrupt link of agent-2", "cut link of callers", "half-open link of callers"})
     EXPECT_TRUE(seen.contains(expected)) << expected;
 }
 

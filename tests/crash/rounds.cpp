@@ -64,6 +64,8 @@ class Rounds {
     load.resume();
     harness::rest(harm.before);
     events_.push_back({unixMillis(), describe(harm)});
+    if (harm.kind == HarmKind::Kill)
+      examiner.noteDeath(harm.victim == VictimKind::ControlPlane ? "control-plane" : world_.agentNames()[harm.agent]);
     world_.apply(harm);
     harness::rest(harm.lasts);
     noteUnexpectedEnds(found);
@@ -235,9 +237,9 @@ std::string summary(const fs::path& directory) {
         << quantile(kind.back, 0.5) << " ms" << std::setw(7) << quantile(kind.back, 1) << " ms" << std::setw(13)
         << kind.violations << '\n';
   }
-  out << "\n  " << rounds << " rounds, " << requests << " requests, " << intents << " intents, "
-      << quantile(times, 0.5) << " ms a round\n  lost " << lost << "  duplicated " << duplicated << "  stuck " << stuck
-      << "  wrong " << wrong << '\n';
+  out << "\n  " << rounds << " rounds, " << requests << " requests, " << intents << " intents, " << quantile(times, 0.5)
+      << " ms a round\n  lost " << lost << "  duplicated " << duplicated << "  stuck " << stuck << "  wrong " << wrong
+      << '\n';
   return out.str();
 }
 

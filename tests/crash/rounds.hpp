@@ -16,7 +16,7 @@ struct RoundsPlan {
   std::uint64_t first = 0, count = 20;  // rounds
   std::size_t agents = 4;
   int callers = 8;
-  bool keepGoing = false;  // after a violation
+  bool keepGoing = false;                      // after a violation
   std::chrono::milliseconds patience{30'000};  // until the world has recovered and nothing is left to be said
 };
 

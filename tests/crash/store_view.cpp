@@ -24,11 +24,12 @@ StoredIntent readRow(const Json& json) {
   row.status = text(json, "status");
   row.error = text(json, "error");
   row.code = text(json, "code");
-  row.signatureValid = json.at("signatureValid").get<bool>();
+  if (const Json& valid = json.at("signatureValid"); valid.is_boolean()) row.signatureValid = valid.get<bool>();
   row.resultSigned = json.at("resultSigned").get<bool>();
   if (const Json& valid = json.at("resultSignatureValid"); valid.is_boolean())
     row.resultSignatureValid = valid.get<bool>();
-  if (const auto params = json.find("params"); params != json.end() && params->is_object()) row.work = text(*params, "n");
+  if (const auto params = json.find("params"); params != json.end() && params->is_object())
+    row.work = text(*params, "n");
   if (const auto output = json.find("output"); output != json.end() && output->is_object())
     row.mark = text(*output, "mark");
   row.json = json.dump();
@@ -52,7 +53,8 @@ std::int64_t millis(const std::string& iso) {
 harness::HttpReply StoreView::call(const std::string& method, const std::string& path, const std::string& body) {
   // A connection that was kept over the control plane's death breaks once.
   for (int attempt = 0; attempt < 2; ++attempt) {
-    if (auto reply = client_.exchange({.method = method, .path = path, .body = body, .limit = kCallLimit})) return *reply;
+    if (auto reply = client_.exchange({.method = method, .path = path, .body = body, .limit = kCallLimit}))
+      return *reply;
   }
   throw std::runtime_error("the control plane does not answer " + method + " " + path);
 }
@@ -60,8 +62,7 @@ harness::HttpReply StoreView::call(const std::string& method, const std::string&
 std::vector<StoredIntent> StoreView::intentsSince(std::int64_t since) {
   std::vector<StoredIntent> rows;
   for (std::uint64_t offset = 0;; offset += kPage) {
-    const auto reply =
-        call("GET", "/api/intents?limit=" + std::to_string(kPage) + "&offset=" + std::to_string(offset));
+    const auto reply = call("GET", "/api/intents?limit=" + std::to_string(kPage) + "&offset=" + std::to_string(offset));
     if (reply.status != 200) throw std::runtime_error("GET /api/intents: " + reply.body);
     const Json page = Json::parse(reply.body);
     for (const auto& item : page.at("items")) {

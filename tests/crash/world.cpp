@@ -21,9 +21,13 @@ const std::vector<std::string> kControlPlaneOptions{"--drain", "0", "--ping-inte
 
 }  // namespace
 
-World::World(fs::path directory, std::size_t agents)
+std::string World::product() {
+  return VC_PRODUCT_BINARY;
+}
+
+World::World(fs::path directory, std::size_t agents, const std::string& controlPlane)
     : directory_(std::move(directory)),
-      controlPlane_(VC_PRODUCT_BINARY, directory_, kControlPlaneOptions),
+      controlPlane_(controlPlane, directory_, kControlPlaneOptions),
       agents_(agents),
       callerLink_(gate_.add()) {
   fs::create_directories(directory_ / "agents");
@@ -65,19 +69,28 @@ std::vector<std::pair<std::string, pid_t>> World::processes() {
 }
 
 void World::startControlPlane(std::map<std::string, std::string> environment) {
+  if (controlPlane_.running()) killed_.insert(controlPlane_.process().pid());
   controlPlane_.start(std::move(environment));
   gate_.leadTo(callerLink_, controlPlane_.httpPort());
   for (const auto link : agentLinks_) gate_.leadTo(link, controlPlane_.wsPort());
   writeProcessFile();
 }
 
-void World::startAgent(std::size_t agent) {
+void World::killAgent(std::size_t agent) {
+  if (!agentRuns(agent)) return;
+  killed_.insert(agents_[agent]->pid());
+  agents_[agent]->signal(SIGKILL);
+  if (!agents_[agent]->wait(30s)) throw std::runtime_error(names_[agent] + " cannot be killed");
+}
+
+void World::startAgent(std::size_t agent, std::map<std::string, std::string> environment) {
+  killAgent(agent);
   const std::string port = std::to_string(gate_.port(agentLinks_[agent]));
   agents_[agent] = std::make_unique<harness::ChildProcess>(
       names_[agent],
       std::vector<std::string>{VC_CRASH_AGENT_BINARY, "--hasty", "http://127.0.0.1:" + port, "ws://127.0.0.1:" + port,
                                (directory_ / "agents").string(), journal().string(), names_[agent]},
-      agentEnvironment_, directory_);
+      std::move(environment), directory_);
   writeProcessFile();
 }
 
@@ -144,13 +157,21 @@ void World::apply(const Harm& harm) {
       process.signal(SIGKILL);
       if (!process.wait(30s)) throw std::runtime_error(describe(harm) + ": it does not die");
       return;
-    case HarmKind::Stop: return process.signal(SIGSTOP);
-    case HarmKind::Cut: gate_.leadTo(link, 0); return gate_.cut(link);
-    case HarmKind::HalfOpen: return gate_.cut(link, harm.nearIsTold ? Told::Near : Told::Far);
-    case HarmKind::Swallow: return gate_.setFlow(link, Flow::Swallow);
-    case HarmKind::Stall: return gate_.setFlow(link, Flow::Stall);
-    case HarmKind::Trickle: return gate_.setFlow(link, Flow::Trickle);
-    case HarmKind::Corrupt: return gate_.setFlow(link, Flow::Corrupt);
+    case HarmKind::Stop:
+      return process.signal(SIGSTOP);
+    case HarmKind::Cut:
+      gate_.leadTo(link, 0);
+      return gate_.cut(link);
+    case HarmKind::HalfOpen:
+      return gate_.cut(link, harm.nearIsTold ? Told::Near : Told::Far);
+    case HarmKind::Swallow:
+      return gate_.setFlow(link, Flow::Swallow);
+    case HarmKind::Stall:
+      return gate_.setFlow(link, Flow::Stall);
+    case HarmKind::Trickle:
+      return gate_.setFlow(link, Flow::Trickle);
+    case HarmKind::Corrupt:
+      return gate_.setFlow(link, Flow::Corrupt);
   }
 }
 
@@ -158,16 +179,19 @@ void World::undo(const Harm& harm) {
   const bool ofCallers = harm.victim == VictimKind::CallerLink;
   const std::size_t link = ofCallers ? callerLink_ : agentLinks_[harm.agent];
   switch (harm.kind) {
-    case HarmKind::Kill: return restartDead();
+    case HarmKind::Kill:
+      return restartDead();
     case HarmKind::Stop:
       return (harm.victim == VictimKind::ControlPlane ? controlPlane_.process() : *agents_[harm.agent]).signal(SIGCONT);
     case HarmKind::Cut:
       return gate_.leadTo(link, ofCallers ? controlPlane_.httpPort() : controlPlane_.wsPort());
-    case HarmKind::HalfOpen: return;
+    case HarmKind::HalfOpen:
+      return;
     case HarmKind::Swallow:
     case HarmKind::Stall:
     case HarmKind::Trickle:
-    case HarmKind::Corrupt: return gate_.setFlow(link, Flow::Pass);
+    case HarmKind::Corrupt:
+      return gate_.setFlow(link, Flow::Pass);
   }
 }
 

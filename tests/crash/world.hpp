@@ -19,13 +19,17 @@ namespace vaultysclaw::crash {
 // One thread at a time. Everything ends with it. Failures throw std::runtime_error.
 class World {
  public:
-  // Data below `directory`, which must exist; what is there already is used again.
-  World(std::filesystem::path directory, std::size_t agents);
+  // Data below `directory`, which must exist; what is there already is used again. `controlPlane` is the program.
+  World(std::filesystem::path directory, std::size_t agents, const std::string& controlPlane = product());
+  static std::string product();
   World(const World&) = delete;
   World& operator=(const World&) = delete;
 
-  // Starts everything, lets the agents in and waits until all are connected. `environment` is the control plane's.
+  // Starts everything anew, lets the agents in and waits until all are connected. `environment` is the control plane's.
   void start(std::map<std::string, std::string> environment = {});
+  // One process alone, with a change to its environment for this once.
+  void startControlPlane(std::map<std::string, std::string> environment = {});
+  void startAgent(std::size_t agent, std::map<std::string, std::string> environment = {});
   void apply(const Harm& harm);
   void undo(const Harm& harm);
   // Starts what has ended and should run.
@@ -48,14 +52,11 @@ class World {
   std::vector<std::pair<std::string, pid_t>> processes();
   // Cuts logs that have grown long, once nobody needs them any more.
   void trimLogs();
-  // The next start of an agent gets this added to its environment.
-  void setAgentEnvironment(std::map<std::string, std::string> environment) { agentEnvironment_ = std::move(environment); }
   bool controlPlaneRuns() { return controlPlane_.running(); }
   bool agentRuns(std::size_t agent) { return agents_[agent] && agents_[agent]->running(); }
 
  private:
-  void startControlPlane(std::map<std::string, std::string> environment = {});
-  void startAgent(std::size_t agent);
+  void killAgent(std::size_t agent);
   void writeProcessFile();
   void endForerunners();
 
@@ -67,7 +68,6 @@ class World {
   std::vector<std::size_t> agentLinks_;
   std::size_t callerLink_;
   std::set<int> killed_, noted_;  // noted: in the file of processes
-  std::map<std::string, std::string> agentEnvironment_;
 };
 
 }  // namespace vaultysclaw::crash

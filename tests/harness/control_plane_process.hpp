@@ -14,8 +14,8 @@ namespace vaultysclaw::harness {
 // One thread at a time. Failures throw std::runtime_error.
 class ControlPlaneProcess {
  public:
-  // Data go below `directory`/control-plane, output to `directory`. `options` are added to each start; the ports are free
-  // ones, other ones after each start.
+  // Data go below `directory`/control-plane, output to `directory`. `options` are added to each start; the ports are
+  // free ones, other ones after each start.
   ControlPlaneProcess(std::string program, std::filesystem::path directory, std::vector<std::string> options);
 
   // Blocks until it serves. `environment` is for this start alone.

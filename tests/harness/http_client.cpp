@@ -23,8 +23,7 @@ constexpr std::size_t kMaxBody = std::size_t{64} << 20;
 // Until `events` are there; false at the deadline.
 bool waitOn(int fd, short events, std::chrono::steady_clock::time_point deadline) {
   for (;;) {
-    const auto left =
-        std::chrono::ceil<std::chrono::milliseconds>(deadline - std::chrono::steady_clock::now()).count();
+    const auto left = std::chrono::ceil<std::chrono::milliseconds>(deadline - std::chrono::steady_clock::now()).count();
     if (left <= 0) return false;
     pollfd entry{fd, events, 0};
     const int ready = ::poll(&entry, 1, static_cast<int>(std::min<std::int64_t>(left, 1000)));
@@ -80,8 +79,8 @@ bool HttpClient::connect(Time deadline) {
 }
 
 bool HttpClient::send(const HttpRequest& request, Time deadline) {
-  std::string bytes = request.method + " " + request.path +
-                      " HTTP/1.1\r\nHost: 127.0.0.1\r\nAuthorization: Bearer " + token_ + "\r\n";
+  std::string bytes =
+      request.method + " " + request.path + " HTTP/1.1\r\nHost: 127.0.0.1\r\nAuthorization: Bearer " + token_ + "\r\n";
   if (!request.body.empty()) bytes += "Content-Type: application/json\r\n";
   for (const auto& [name, value] : request.headers) bytes += name + ": " + value + "\r\n";
   bytes += "Content-Length: " + std::to_string(request.body.size()) + "\r\n\r\n" + request.body;
