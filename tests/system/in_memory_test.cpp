@@ -186,14 +186,71 @@ TEST_F(WholeSystem, AnAgentThatVanishesInTheMiddleIsNotWaitedForEndlessly) {
   world_.run();
   ASSERT_FALSE(reply.done());
   world_.network.cutAll();
-  world_.run();
+  world_.advance(std::chrono::seconds(59));
+  EXPECT_FALSE(reply.done());
+  world_.advance(std::chrono::seconds(1));
   ASSERT_TRUE(reply.done());
-  EXPECT_FALSE((*reply).ok());
+  EXPECT_EQ((*reply).error().code, Errc::DeadlineExceeded);
   world_.lanes->held = false;
   while (world_.runHandler()) {
   }
   world_.advance(std::chrono::seconds(10));
   EXPECT_EQ(run(agent.getDid(), "api_call", {})->status, "success");
+}
+
+TEST_F(WholeSystem, AConnectionThatBreaksInTheMiddleLosesNothing) {
+  auto& agent = startAgent("one");
+  approveAll();
+  world_.lanes->held = true;
+  Box<control::RunResult> reply;
+  control::RunRequest request;
+  request.did = Did(agent.getDid());
+  request.action = "api_call";
+  plane_->run(std::move(request), reply.reply());
+  world_.run();
+  world_.network.cutAll();
+  world_.advance(std::chrono::seconds(10));
+  EXPECT_EQ(plane_->counters().intentsResent, 1u) << "to the agent, which has it already and says nothing";
+  EXPECT_FALSE(reply.done());
+  world_.lanes->held = false;
+  while (world_.runHandler()) {
+  }
+  world_.run();
+  EXPECT_EQ(agent.executed, 1);
+  ASSERT_TRUE(reply.done() && (*reply).ok());
+  EXPECT_EQ((*reply)->status, "success");
+}
+
+TEST_F(WholeSystem, AControlPlaneThatDiesInTheMiddleLosesNothing) {
+  auto& agent = startAgent("one");
+  approveAll();
+  for (const bool finishesMeanwhile : {true, false}) {
+    const int before = agent.executed;
+    world_.lanes->held = true;
+    Box<control::SentIntent> sent;
+    control::RunRequest request;
+    request.did = Did(agent.getDid());
+    request.action = "api_call";
+    plane_->send(std::move(request), sent.reply());
+    world_.run();
+    ASSERT_TRUE(sent.done() && (*sent).ok());
+    killControlPlane();
+    world_.lanes->held = !finishesMeanwhile;
+    while (finishesMeanwhile && world_.runHandler()) {
+    }
+    startControlPlane();
+    world_.advance(std::chrono::seconds(20));
+    world_.lanes->held = false;
+    while (world_.runHandler()) {
+    }
+    world_.run();
+    Box<control::ControlPlane::IntentView> stored;
+    plane_->intent((*sent)->intentId, stored.reply());
+    world_.run();
+    EXPECT_EQ((*stored)->row.status, "success");
+    EXPECT_EQ((*stored)->resultSignatureValid, true);
+    EXPECT_EQ(agent.executed, before + 1);
+  }
 }
 
 TEST_F(WholeSystem, ChatStreamsWholeCharacters) {

@@ -11,6 +11,7 @@ namespace vaultysclaw::cli {
 namespace {
 
 constexpr std::size_t kMaxParamsBytes = std::size_t{4} << 20;
+constexpr int kMaxWaitSeconds = 300;
 
 // JSON from the argument itself, from @file or from standard input.
 std::optional<std::string> readParams(Context& context, const std::string& argument) {
@@ -170,6 +171,10 @@ int runAction(Context& context, const RunOptions& options) {
   if (!params) return context.exitCode();
   const auto did = context.agentDid(options.agent);
   if (!did) return context.exitCode();
+  if (!options.noWait && options.ttlSeconds > kMaxWaitSeconds) {
+    return context.fail(kUsage, "--ttl is at most " + std::to_string(kMaxWaitSeconds) + " s for a run that waits",
+                        "With --no-wait it may be up to 604800 s.");
+  }
   const auto timeout = milliseconds(static_cast<std::int64_t>(options.timeoutSeconds * 1000.0));
   JsonWriter w;
   w.beginObject();
@@ -177,18 +182,22 @@ int runAction(Context& context, const RunOptions& options) {
   w.member("action", options.action);
   w.key("params").rawValue(*params);
   w.member("timeoutMs", static_cast<std::int64_t>(timeout.count()));
+  if (options.ttlSeconds > 0) w.member("ttlSeconds", options.ttlSeconds);
+  if (!options.idempotencyKey.empty()) w.member("idempotencyKey", options.idempotencyKey);
   w.endObject();
   const std::string path = options.noWait ? "/api/intents" : "/api/agents/" + percentEncode(*did) + "/run";
   // The control plane gives up first, and says why.
-  auto answer = context.call("POST", path, w.take(), timeout + seconds(15));
+  auto answer = context.call("POST", path, w.take(), timeout + seconds(options.ttlSeconds) + seconds(15));
   if (!answer) return context.exitCode();
 
   const bool ok = options.noWait || textOf(answer->body, "status") == "success";
   if (context.json()) return context.printJson(*answer), ok ? kOk : kFailed;
   if (options.noWait) {
     const std::string id = terminalText(textOf(answer->body, "intentId"));
-    context.out() << "Sent: " << id << "\n";
-    context.err() << "'vaultysclaw intents get " << id << "' shows its result.\n";
+    const bool queued = textOf(answer->body, "status") == "queued";
+    const char* what = answer->body.value("replayed", false) ? "There already: " : queued ? "Waits: " : "Sent: ";
+    context.out() << what << id << "\n";
+    context.err() << "'vaultysclaw intents show " << id << "' tells what becomes of it.\n";
     return kOk;
   }
   if (!ok) {

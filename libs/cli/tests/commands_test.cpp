@@ -131,6 +131,45 @@ TEST_F(Cli, AnIntentShowsBothSignatures) {
   }
 }
 
+TEST_F(Cli, AnIntentShowsWhatHappenedToIt) {
+  json intent = {{"intentId", "i-1"}, {"did", kDid}, {"status", "queued"}, {"signatureValid", nullptr}};
+  intent["history"] = {{{"at", "2026-01-31T12:00:00.000Z"}, {"event", "accepted"}},
+                       {{"at", "2026-01-31T12:00:01.000Z"}, {"event", "resent"}, {"detail", "2"}},
+                       {{"at", "2026-01-31T12:00:02.000Z"}, {"event", "connection_lost"}, {"detail", "why"}}};
+  on("GET /api/intents/i-1", intent);
+  const std::string shown = run({"intents", "show", "i-1"}).out;
+  EXPECT_THAT(shown, Not(HasSubstr("INVALID"))) << "nothing was signed yet";
+  EXPECT_THAT(shown, HasSubstr("2026-01-31T12:00:00.000Z  accepted\n"));
+  EXPECT_THAT(shown, HasSubstr("resent (number 2)\n"));
+  EXPECT_THAT(shown, HasSubstr("connection lost: why\n"));
+}
+
+TEST_F(Cli, CancelsAnIntent) {
+  on("POST /api/intents/i-1/cancel", json{{"intentId", "i-1"}, {"cancelling", true}}, 202);
+  EXPECT_THAT(run({"intents", "cancel", "i-1"}).out, HasSubstr("i-1"));
+  on("POST /api/intents/i-1/cancel", json{{"error", "the intent has ended already"}, {"code", "conflict"}}, 409);
+  EXPECT_EQ(run({"intents", "cancel", "i-1"}).code, kFailed);
+  EXPECT_EQ(run({"intents", "cancel"}).code, kUsage);
+}
+
+TEST_F(Cli, RunMayWaitForItsAgentUnderAKey) {
+  on("GET /api/agents", listing({agent("echo", kDid)}));
+  on("POST /api/agents/" + kDid + "/run", json{{"intentId", "i-1"}, {"status", "success"}, {"output", 1}});
+  EXPECT_EQ(run({"run", "echo", "act", "--ttl", "5", "--idempotency-key", "k 1"}).code, kOk);
+  json body = json::parse(requests().back().body);
+  EXPECT_EQ(body["ttlSeconds"], 5);
+  EXPECT_EQ(body["idempotencyKey"], "k 1");
+  EXPECT_EQ(run({"run", "echo", "act"}).code, kOk);
+  body = json::parse(requests().back().body);
+  EXPECT_FALSE(body.contains("ttlSeconds") || body.contains("idempotencyKey"));
+  EXPECT_EQ(run({"run", "echo", "act", "--ttl", "301"}).code, kUsage);
+  on("POST /api/intents", json{{"intentId", "i-2"}, {"status", "queued"}}, 202);
+  const Outcome queued = run({"run", "echo", "act", "--ttl", "604800", "--no-wait"});
+  EXPECT_EQ(queued.code, kOk) << queued.err;
+  EXPECT_THAT(queued.out, HasSubstr("Waits: i-2"));
+  EXPECT_THAT(queued.err, HasSubstr("intents show i-2"));
+}
+
 TEST_F(Cli, ApprovesByNameAndRejectsById) {
   const json row = {
       {"id", "r-1"}, {"did", kDid}, {"name", "echo"}, {"status", "pending"}, {"requestedCapabilities", {"echo"}}};

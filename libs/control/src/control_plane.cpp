@@ -56,6 +56,9 @@ class Hub final : public ControlPlane, private SessionHost {
     return open(reply) ? intents_.run(std::move(request), std::move(reply)) : std::nullopt;
   }
   void cancelIntent(const IntentId& id, std::string_view reason) override { intents_.cancel(id, reason); }
+  void cancelIntent(const IntentId& id, std::string actor, Reply<std::monostate> reply) override {
+    if (open(reply)) intents_.cancelFor(std::move(actor), id, std::move(reply));
+  }
   void send(RunRequest request, Reply<SentIntent> reply) override {
     if (open(reply)) intents_.send(std::move(request), std::move(reply));
   }
@@ -83,6 +86,7 @@ class Hub final : public ControlPlane, private SessionHost {
   void onProved(Session& session, Candidate candidate) override;
   void onFirstRecord(Session& session) override;
   void onMessage(Session& session, protocol::Message message) override;
+  void onReady(Session& session) override;
   void onRefused(Session& session, const Error& error) override;
   void onClosed(Session& session) override;
   void onGone(Session& session) override;
@@ -117,7 +121,6 @@ class Hub final : public ControlPlane, private SessionHost {
 };
 
 Status Hub::load() {
-  VC_TRY(Intents::recover(context_.ports.store, context_.now()));
   std::vector<store::AgentRow> agents;
   std::vector<store::RegistrationRow> waiting;
   VC_TRY(context_.ports.store.readBlocking([&](store::ControlReader& reader) -> Status {
@@ -127,7 +130,7 @@ Status Hub::load() {
   }));
   for (auto& row : agents) VC_TRY(registry_.load(std::move(row)));
   for (auto& row : waiting) registrations_.load(std::move(row));
-  return {};
+  return intents_.recover();
 }
 
 // ---- connections ----------------------------------------------------------------------------------------------------
@@ -256,9 +259,13 @@ void Hub::onClosed(Session& session) {
   journal_.record({session.did().value, "agent.disconnect", session.did().value, "{}"});
   context_.ports.log.info("agent", printable(agent->row.name) + " (" + session.did().value + ") disconnected");
   if (stopped_) return;  // shutdown() answers what is pending
-  intents_.agentGone(session.did(),
-                     Error{Errc::Unavailable, "the agent disconnected before it answered; the intent may have run"});
+  intents_.agentGone(session.did());
   chats_.agentGone(session.did());
+}
+
+void Hub::onReady(Session& session) {
+  const Agent* agent = registry_.find(session.did());
+  if (agent && agent->session.get() == &session) intents_.agentReady(session.did());
 }
 
 void Hub::onGone(Session& session) {
@@ -352,6 +359,7 @@ void Hub::deleteAgent(const Did& did, std::string actor, Reply<std::monostate> r
   registry_.remove(did, AuditEntry{std::move(actor), "agent.delete", did.value, "{}"},
                    [this, did, reply = std::move(reply)](const Status& status) {
                      if (!status) return reply(status.error());
+                     intents_.agentRemoved(did);
                      if (Agent* agent = registry_.find(did)) {
                        if (const auto session = agent->session) {
                          session->send(protocol::AuthFailed{"revoked"});
@@ -425,6 +433,7 @@ void Hub::resume(const Did& did, std::string actor, Reply<AgentView> reply) {
   registry_.change(did, std::move(change), AuditEntry{std::move(actor), "agent.resume", did.value},
                    [this, did, reply = std::move(reply)](const Result<store::AgentRow>& row) mutable {
                      answerWith(did, row ? Status() : row.error(), protocol::Resume{}, reply);
+                     if (row) intents_.agentReady(did);
                    });
 }
 

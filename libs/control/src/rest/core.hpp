@@ -62,6 +62,7 @@ class Core : public std::enable_shared_from_this<Core> {
   void broadcastIntent(Call call);
   void listIntents(Call call);
   void getIntent(Call call);
+  void cancelIntent(Call call);
   // routes_chat.cpp
   void chat(Call call);
 
@@ -102,6 +103,8 @@ std::optional<std::vector<std::string>> readCapabilities(Body& body, std::string
 Did readDid(Body& body);
 // `action` and `params` of a request for work, and its trace.
 void readWork(Body& body, const net::HttpRequest& request, RunRequest& into);
+// `ttlSeconds`, at most `maxTtl`, and the idempotency key: a member of the body or the header Idempotency-Key.
+void readDurability(Body& body, const net::HttpRequest& request, seconds maxTtl, RunRequest& into);
 // What every answer carries: nothing is cached, sniffed or framed.
 net::Headers commonHeaders();
 
