@@ -26,6 +26,7 @@ struct Caller::Wish {
   std::string work, did, path, key, body;
   Ask ask = Ask::Send;
   Clock::time_point until;
+  int status = 0;  // of the last answer
 };
 
 Caller::Caller(const LoadPlan& plan, Ledger& ledger, int number)
@@ -77,7 +78,8 @@ bool Caller::ask() {
     if (wish.key.empty() || Clock::now() >= wish.until) return false;
     std::this_thread::sleep_for(kBetweenAttempts);
   }
-  if (!wish.key.empty() && random_.percent(4)) reuseKey(wish);
+  // Only what was taken in has used its key.
+  if (!wish.key.empty() && (wish.status == 200 || wish.status == 202) && random_.percent(4)) reuseKey(wish);
   return true;
 }
 
@@ -100,6 +102,7 @@ bool Caller::attempt(Wish& wish) {
 }
 
 void Caller::understand(Wish& wish, const harness::HttpReply& reply) {
+  wish.status = reply.status;
   const Json json = Json::parse(reply.body, nullptr, false);
   const std::string id = json.is_object() ? text(json, "intentId") : "";
   std::string event = name_ + " is answered " + std::to_string(reply.status) + " " + id;

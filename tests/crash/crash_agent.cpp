@@ -1,8 +1,9 @@
 // The agents of crash rounds and of the soak: public headers only, but for the journal. Each writes into the journal
 // what it does before and after doing it, with a mark that no two executions share.
 //
-//   vc_crash_agent [--hasty] HTTP_URL WS_URL DIRECTORY JOURNAL NAME...
+//   vc_crash_agent [--hasty] [--twice] HTTP_URL WS_URL DIRECTORY JOURNAL NAME...
 //
+// --twice: writes down each beginning twice, as an agent that runs intents twice would; the checker has to notice.
 // --hasty: comes back within milliseconds and notices a dead connection within half a second. Several names share one
 // process and one Runtime.
 #include <vaultysclaw/agent.hpp>
@@ -35,12 +36,12 @@ std::string newMark() {
 
 class CrashAgent : public vc::BaseAgentRuntime {
  public:
-  CrashAgent(vc::AgentRuntimeConfig config, vc::Runtime& runtime, const std::string& journal)
-      : BaseAgentRuntime(config, runtime), journal_(journal, config.name) {}
+  CrashAgent(vc::AgentRuntimeConfig config, vc::Runtime& runtime, const std::string& journal, int beginnings)
+      : BaseAgentRuntime(config, runtime), journal_(journal, config.name), beginnings_(beginnings) {}
 
   // {n, workMs, fail?}: works for so long, then succeeds with a mark, or fails with one.
   vc::Json executeIntent(std::string_view, const vc::Json& params, vc::CallContext& call) override {
-    journal_.write("begin", call.intentId(), params.at("n").get<std::string>());
+    for (int i = 0; i < beginnings_; ++i) journal_.write("begin", call.intentId(), params.at("n").get<std::string>());
     const std::string mark = newMark();
     try {
       work(call, std::chrono::milliseconds(params.at("workMs").get<int>()));
@@ -79,9 +80,10 @@ class CrashAgent : public vc::BaseAgentRuntime {
   }
 
   JournalWriter journal_;
+  const int beginnings_;
 };
 
-int run(bool hasty, const std::vector<std::string>& arguments) {
+int run(bool hasty, bool twice, const std::vector<std::string>& arguments) {
   vc::Runtime runtime;
   std::vector<std::unique_ptr<vc::Agent<CrashAgent>>> agents;
   std::vector<vc::Subscription> subscriptions;
@@ -98,7 +100,7 @@ int run(bool hasty, const std::vector<std::string>& arguments) {
       config.pingInterval = 250ms;
       config.heartbeatInterval = 500ms;
     }
-    agents.push_back(std::make_unique<vc::Agent<CrashAgent>>(config, runtime, arguments[3]));
+    agents.push_back(std::make_unique<vc::Agent<CrashAgent>>(config, runtime, arguments[3], twice ? 2 : 1));
     subscriptions.push_back(agents.back()->on<vc::StatusChanged>([name](const vc::StatusChanged& e) {
       std::cout << vaultysclaw::crash::unixMillis() << ' ' << name << ' ' << e.status << ' ' << e.reason << std::endl;
     }));
@@ -117,13 +119,12 @@ int run(bool hasty, const std::vector<std::string>& arguments) {
 
 int main(int argc, char** argv) try {
   std::vector<std::string> arguments(argv + 1, argv + argc);
-  const bool hasty = !arguments.empty() && arguments[0] == "--hasty";
-  if (hasty) arguments.erase(arguments.begin());
+  const bool hasty = std::erase(arguments, "--hasty") > 0, twice = std::erase(arguments, "--twice") > 0;
   if (arguments.size() < 5) {
-    std::cerr << "usage: vc_crash_agent [--hasty] HTTP_URL WS_URL DIRECTORY JOURNAL NAME...\n";
+    std::cerr << "usage: vc_crash_agent [--hasty] [--twice] HTTP_URL WS_URL DIRECTORY JOURNAL NAME...\n";
     return 2;
   }
-  return run(hasty, arguments);
+  return run(hasty, twice, arguments);
 } catch (const std::exception& e) {
   std::cerr << "vc_crash_agent: " << e.what() << '\n';
   return 1;

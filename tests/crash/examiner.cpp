@@ -113,8 +113,22 @@ std::vector<Violation> Examiner::settle(std::chrono::milliseconds patience) {
       since_ = began - kOverlapMs;
       return found;
     }
-    if (std::chrono::steady_clock::now() >= end) return found;
+    if (std::chrono::steady_clock::now() >= end) {
+      addHistories(found);
+      return found;
+    }
     harness::rest(25ms);
+  }
+}
+
+// One intent alone tells what happened to it, a list does not.
+void Examiner::addHistories(const std::vector<Violation>& found) {
+  constexpr std::size_t kMost = 20;
+  auto view = world_.view();
+  for (std::size_t i = 0; i < std::min(found.size(), kMost); ++i) {
+    const auto row = all_.stored.find(found[i].id);
+    if (row == all_.stored.end()) continue;
+    if (auto whole = view.intent(found[i].id)) row->second.json = whole->json;
   }
 }
 

@@ -35,6 +35,7 @@ class Examiner {
   std::vector<Violation> look();
   Evidence part() const;
   void readJournal();
+  void addHistories(const std::vector<Violation>& found);
 
   World& world_;
   Ledger& ledger_;

@@ -15,6 +15,7 @@ Harm chooseHarm(std::uint64_t seed, std::uint64_t round, std::size_t agents) {
   harm.before = milliseconds(random.between(80, 400));
   harm.lasts = milliseconds(random.between(20, 400));
   harm.after = milliseconds(random.between(40, 200));
+  harm.delay = milliseconds(random.percent(50) ? 0 : random.between(1, 4));
   harm.nearIsTold = random.percent(50);
   const int who = random.below(100);
   if (who < 30) {

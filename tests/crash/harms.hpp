@@ -24,6 +24,7 @@ struct Harm {
   VictimKind victim = VictimKind::ControlPlane;
   std::size_t agent = 0;                                    // which one, or whose link
   std::chrono::milliseconds before{0}, lasts{0}, after{0};  // under load
+  std::chrono::milliseconds delay{0};                       // on every link, all the time
   bool nearIsTold = false;                                  // HalfOpen: which side is
 };
 

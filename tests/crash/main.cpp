@@ -56,6 +56,8 @@ Options read(int argc, char** argv) {
       options.goOn = true;
     } else if (option == "--keep-going") {
       options.plan.keepGoing = true;
+    } else if (option == "--break-agents") {  // for the test that this program can fail
+      options.plan.brokenAgents = true;
     } else if (option == "--summary") {
       options.summaryOnly = true;
     } else {

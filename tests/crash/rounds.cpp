@@ -36,6 +36,7 @@ class Rounds {
         records_(plan.directory / "rounds.jsonl", std::ios::app) {}
 
   RoundsVerdict play() {
+    if (plan_.brokenAgents) world_.breakAgents();
     world_.start();
     Examiner examiner(world_, ledger_);
     LoadPlan loadPlan;
@@ -61,6 +62,7 @@ class Rounds {
     const std::uint64_t requestsBefore = load.requests();
     const std::size_t intentsBefore = examiner.evidence().stored.size();
     std::vector<Violation> found;
+    world_.setDelay(harm.delay);
     load.resume();
     harness::rest(harm.before);
     events_.push_back({unixMillis(), describe(harm)});

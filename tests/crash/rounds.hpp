@@ -17,6 +17,7 @@ struct RoundsPlan {
   std::size_t agents = 4;
   int callers = 8;
   bool keepGoing = false;                      // after a violation
+  bool brokenAgents = false;                   // to see that this is noticed
   std::chrono::milliseconds patience{30'000};  // until the world has recovered and nothing is left to be said
 };
 

@@ -86,11 +86,16 @@ void World::killAgent(std::size_t agent) {
 void World::startAgent(std::size_t agent, std::map<std::string, std::string> environment) {
   killAgent(agent);
   const std::string port = std::to_string(gate_.port(agentLinks_[agent]));
-  agents_[agent] = std::make_unique<harness::ChildProcess>(
-      names_[agent],
-      std::vector<std::string>{VC_CRASH_AGENT_BINARY, "--hasty", "http://127.0.0.1:" + port, "ws://127.0.0.1:" + port,
-                               (directory_ / "agents").string(), journal().string(), names_[agent]},
-      std::move(environment), directory_);
+  std::vector<std::string> arguments{VC_CRASH_AGENT_BINARY,
+                                     "--hasty",
+                                     "http://127.0.0.1:" + port,
+                                     "ws://127.0.0.1:" + port,
+                                     (directory_ / "agents").string(),
+                                     journal().string(),
+                                     names_[agent]};
+  if (agentsAreBroken_) arguments.insert(arguments.begin() + 1, "--twice");
+  agents_[agent] =
+      std::make_unique<harness::ChildProcess>(names_[agent], std::move(arguments), std::move(environment), directory_);
   writeProcessFile();
 }
 
@@ -145,6 +150,11 @@ void World::restartDead() {
   for (std::size_t i = 0; i < agents_.size(); ++i) {
     if (!agentRuns(i)) startAgent(i);
   }
+}
+
+void World::setDelay(std::chrono::milliseconds delay) {
+  gate_.setDelay(callerLink_, delay);
+  for (const auto link : agentLinks_) gate_.setDelay(link, delay);
 }
 
 void World::apply(const Harm& harm) {

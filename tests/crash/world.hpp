@@ -22,6 +22,8 @@ class World {
   // Data below `directory`, which must exist; what is there already is used again. `controlPlane` is the program.
   World(std::filesystem::path directory, std::size_t agents, const std::string& controlPlane = product());
   static std::string product();
+  // From their next start on agents do what is wrong on purpose.
+  void breakAgents() { agentsAreBroken_ = true; }
   World(const World&) = delete;
   World& operator=(const World&) = delete;
 
@@ -30,6 +32,7 @@ class World {
   // One process alone, with a change to its environment for this once.
   void startControlPlane(std::map<std::string, std::string> environment = {});
   void startAgent(std::size_t agent, std::map<std::string, std::string> environment = {});
+  void setDelay(std::chrono::milliseconds delay);  // of every link
   void apply(const Harm& harm);
   void undo(const Harm& harm);
   // Starts what has ended and should run.
@@ -67,6 +70,7 @@ class World {
   std::vector<std::unique_ptr<harness::ChildProcess>> agents_;
   std::vector<std::size_t> agentLinks_;
   std::size_t callerLink_;
+  bool agentsAreBroken_ = false;
   std::set<int> killed_, noted_;  // noted: in the file of processes
 };
 
