@@ -86,6 +86,7 @@ void Intents::enqueue(const IntentId& id, Pending& intent) {
 void Intents::leaveWindow(Pending& intent) {
   if (!std::exchange(intent.inWindow, false)) return;
   Line& line = lines_.at(intent.order.did);
+  line.full = false;
   --line.unanswered;
   line.bytes -= std::exchange(intent.bytes, 0);
 }
@@ -212,7 +213,7 @@ void Intents::pump(const Did& did) {
   }
   Line& line = found->second;
   if (line.preparing || line.pausing || line.waiting.empty() || line.unanswered >= line.width) return;
-  if (line.bytes >= kWindowBytes) return;  // until some are answered
+  if (line.full || line.bytes >= kWindowBytes) return;  // until some are answered
 
   const Session& session = *agent->session;
   auto batch = std::make_shared<Batch>();
@@ -284,6 +285,8 @@ void Intents::onPrepared(const Did& did, const std::shared_ptr<Batch>& batch, co
       context_.ports.log.error("intent", "could not send what waits for " + did.value + ": " + status.error().message);
     return retryLater(did, line->second, full ? kRetryInterval : kRetryAfterFailure);
   }
+  const auto unread = [](const Batch::Item& item) { return !item.read; };
+  if (std::any_of(batch->items.begin(), batch->items.end(), unread)) line->second.full = line->second.bytes > 0;
   pump(did);
 }
 

@@ -104,6 +104,7 @@ class Intents {
     std::size_t unanswered = 0, bytes = 0;      // sent from here, or about to be
     std::size_t width = kWindow;                // how many may be
     bool preparing = false, pausing = false;    // a batch is under way; `retry` runs
+    bool full = false;                          // the next one is too long for what is left of the window
     Duration backOff{0};
     Timer retry;
   };
