@@ -1,5 +1,5 @@
-// vc_bench_herd: many agents of the real SDK in one process, as one would run them: one shared Runtime, a state file
-// and a handler lane for each. Prints "connected" once all of them are, and ends with a signal.
+// vc_bench_herd: many agents of the real SDK in one process, as one would run them: one shared Runtime and
+// state file, a handler lane for each. Prints "connected" once all of them are, and ends with a signal.
 //
 //   vc_bench_herd HTTP_URL WS_URL DIRECTORY AGENTS
 #include <vaultysclaw/agent.hpp>
@@ -44,7 +44,8 @@ int herd(const std::string& httpUrl, const std::string& wsUrl, const std::string
                                                                         .controlPlaneUrl = httpUrl,
                                                                         .controlPlaneWsUrl = wsUrl,
                                                                         .vaultysIdPath = directory + "/" + name + ".id",
-                                                                        .requestedCapabilities = {"text_generation"}},
+                                                                        .requestedCapabilities = {"text_generation"},
+                                                                        .statePath = directory + "/herd.state"},
                                                  runtime));
       agents.back()->start();
     }

@@ -48,6 +48,8 @@ RULES = [
 ]
 KERNEL_RULES = [(name, re.compile(rule)) for name, rule in KERNEL_RULES]
 RULES = [(name, re.compile(rule)) for name, rule in RULES]
+# What wakes a loop that waits in the kernel, by another of its calls.
+WAKES = re.compile(r"epoll_reactor::interrupt")
 BY_LIBRARY = {"libsqlite3": "SQLite", "libsimdjson": "JSON"}
 
 
@@ -65,7 +67,9 @@ def bare(function, cache={}):
 
 def group_of(frames):
     """`frames` are (function, library) from the innermost out."""
-    kernel = [function for function, library in frames if library.startswith("[kernel") or library.startswith("[guest")]
+    kernel = [function for function, library in frames if library.startswith(("[kernel", "[guest"))]
+    if any(WAKES.search(function) for function, _ in frames[len(kernel):len(kernel) + 2]):
+        return "scheduling"
     for name, rule in KERNEL_RULES:
         if any(rule.search(function) for function in kernel):
             return name
@@ -172,6 +176,9 @@ def draw(processes, about):
             y, micros = TOP + row * ROW, process.micros_of(process.groups[name])
             share = 100 * process.groups[name] / process.samples
             out.append(f'<rect x="{x:.1f}" y="{y}" width="{PANEL - NUMBERS:.1f}" height="{BAR}" rx="2" class="rail"/>')
+            if process.groups[name] == 0:
+                out.append(text(x + PANEL - 40, y + 12.5, "none", "faint", 12.5, "end"))
+                continue
             out.append(bar(x, y, micros * scale, GROUPS[name], f"{name}: {micros:.1f} µs"))
             out.append(text(x + PANEL - 40, y + 12.5, f"{micros:.0f} µs" if micros >= 10 else f"{micros:.1f} µs",
                             "strong", 12.5, "end"))

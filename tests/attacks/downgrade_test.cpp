@@ -117,6 +117,7 @@ TEST_F(Downgrade, AControlPlaneDoesNotComeBackWithLess) {
   Agent<Victim>* victim = &start("victim");
   ASSERT_EQ(victim->getStatus(), AgentStatus::Connected);
   const AgentRuntimeConfig files = victim->config();
+  const Did did(victim->getDid());
   for (const bool restarted : {false, true}) {
     if (restarted) victim = &restart(*victim);
     for (const auto& [what, features] : weaker) {
@@ -140,7 +141,7 @@ TEST_F(Downgrade, AControlPlaneDoesNotComeBackWithLess) {
   victims_.clear();
   run();
   {
-    auto state = store::openAgentState(files.vaultysIdPath + ".state");
+    auto state = store::openAgentState(files.vaultysIdPath + ".state", did);
     ASSERT_TRUE(state.ok()) << state.error().message;
     ASSERT_TRUE(detail::trustOnly(**state, key.didV1()).ok());
   }

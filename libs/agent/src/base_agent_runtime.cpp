@@ -62,11 +62,11 @@ detail::CoreSetup load(const AgentRuntimeConfig& config, detail::RuntimePorts& p
     throw AgentError("invalid_argument", config.vaultysIdPath +
                                              " holds the identity of a person or an organization; an "
                                              "agent needs one of a machine");
-  auto state = orThrow(ports.openState(detail::statePath(config)));
-  auto usage = orThrow(state->usage());
   const identity::VaultysId self = identity.toVersion(identity::IdVersion::V1);
-  auto delegations = orThrow(state->delegations());
-  auto pin = detail::readPin(*state);
+  auto state = orThrow(ports.openState(detail::statePath(config), self.did()));
+  auto usage = orThrow(state->rows().usage());
+  auto delegations = orThrow(state->rows().delegations());
+  auto pin = detail::readPin(state->rows());
   if (!pin)
     throw AgentError("malformed", "the state file " + detail::statePath(config) +
                                       " holds no readable control-plane identity: restore it from a backup");
@@ -77,8 +77,13 @@ detail::CoreSetup load(const AgentRuntimeConfig& config, detail::RuntimePorts& p
                                      (config.statePath.empty() ? "" : " --state " + config.statePath) + " " +
                                      config.controlPlaneDid + "' to belong to that one");
   if (Status safe = detail::checkProtection(config, wsUrl, pin->has_value()); !safe) raise(safe.error());
-  const bool sign = *pin && ports.features().with((*pin)->features).has(identity::feature::kSignedResults);
-  orThrow(state->interruptRunning([&](const store::SeenIntent& intent) {
+  const identity::Features inUse = *pin ? ports.features().with((*pin)->features) : identity::Features();
+  const bool sign = inUse.has(identity::feature::kSignedResults);
+  // A control plane that waits for results until it has them asks again for what it has none of.
+  const bool comesAgain = inUse.has(identity::feature::kResultAck);
+  orThrow(state->rows().interruptRunning([&](const store::SeenIntent& intent) -> std::optional<store::FinishedIntent> {
+    if (comesAgain && intent.repeatable == store::Repeatable::Yes && intent.controlPlaneDid == (*pin)->did)
+      return std::nullopt;
     return detail::interruptedResult(intent, sign, self, ports.clock(), ports.entropy());
   }));
   return {config,

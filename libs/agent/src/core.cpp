@@ -29,7 +29,7 @@ AgentCore::AgentCore(CoreSetup setup, BaseAgentRuntime& agent, RuntimePorts& por
       journal_(std::move(journal)),
       usage_(*setup_.state, setup_.usage, ports.clock()),
       lanes_(ports.makeLanes(setup_.config.handlerThreads)),
-      stateQueue_(std::make_shared<StateQueue>(ports.stateWorkers())),
+      worker_(std::make_shared<SerialQueue>(ports.stateWorkers())),
       startedAt_(ports.clock().steady()),
       backoff_(backoffOptions(setup_.config.backoff), ports.entropy()),
       announced_(setup_.config.requestedCapabilities),
@@ -44,6 +44,14 @@ AgentCore::AgentCore(CoreSetup setup, BaseAgentRuntime& agent, RuntimePorts& por
 }
 
 AgentCore::~AgentCore() = default;
+
+void AgentCore::backOnLoop(Task then) {
+  ports_.loop().post([self = shared_from_this(), then = std::move(then)] {
+    --self->stateOps_;
+    then();
+    self->continueStop();
+  });
+}
 
 void AgentCore::begin() {
   ports_.loop().post([self = shared_from_this()] {

@@ -1,7 +1,7 @@
 // The agent's heart: connection, handshake, grants, calls. Internal.
 //
 // Everything is confined to the I/O loop unless it says otherwise. Handlers run on lanes and post their outcomes back;
-// blocking disk work runs on the state worker and posts its results back. core.cpp: messages; link.cpp: the connection
+// signatures and disk work run on workers and post their results back. core.cpp: messages; link.cpp: the connection
 // and its channel; stopping.cpp; handshake.cpp; calls.cpp; intents.cpp; chats.cpp; tasks.cpp; hooks.cpp; approvals.cpp;
 // heartbeat.cpp.
 #pragma once
@@ -31,7 +31,7 @@
 #include "policy/gate.hpp"
 #include "protocol/codec.hpp"
 #include "results.hpp"
-#include "state_queue.hpp"
+#include "serial_queue.hpp"
 #include "usage.hpp"
 #include "vaultysclaw/base_agent_runtime.hpp"
 
@@ -44,7 +44,7 @@ struct CoreSetup {
   AgentRuntimeConfig config;
   std::string wsUrl;
   identity::VaultysId self;  // version 1 form
-  std::unique_ptr<store::AgentState> state;
+  std::unique_ptr<OpenState> state;
   store::StoredUsage usage;
   identity::Features features;  // what this agent lists
   std::optional<Pin> pin;
@@ -163,9 +163,12 @@ class AgentCore : public std::enable_shared_from_this<AgentCore> {
   void log(LogSeverity level, std::string message, Json data = nullptr) {
     journal_->log(level, std::move(message), std::move(data));
   }
-  // Runs `work` on the state worker and `then` with its result on the loop.
+  // Runs `work` within a transaction of the state file, and `then` with its result on the loop once that is durable.
   template <class R>
   void onState(std::function<R(store::AgentState&)> work, std::function<void(R)> then);
+  // What a stopping agent waits for: each began() on the loop is followed by one backOnLoop() from any thread.
+  void began() { ++stateOps_; }
+  void backOnLoop(Task then);
   // Runs `hook` on a lane as a hook; what it throws is logged.
   // False when it is not going to run.
   bool callHook(const char* name, std::function<void(BaseAgentRuntime&)> hook);
@@ -196,31 +199,39 @@ class AgentCore : public std::enable_shared_from_this<AgentCore> {
   std::string clockHint() const;
   void publishGrant();
 
-  // intents.cpp. `accept` and what it calls run on the state worker.
+  // intents.cpp. An intent's way: onIntent; on a worker examine, accept, recordAccepted; onAccepted.
   struct Acceptance;
   void onIntent(protocol::Message& message, protocol::Intent& intent);
   Status roomForIntent() const;
-  Status accept(Acceptance& job, store::AgentState& state);
+  void examine(const std::shared_ptr<Acceptance>& job);
+  Status judge(Acceptance& job);
+  Status accept(Acceptance& job);
+  store::Repeatable repeatable(const std::string& action) const;
+  void recordAccepted(Acceptance& job, const Status& stored);
   // Whether it is the control plane's and meant for this agent.
   Result<identity::IntentToken> checkIntent(const Acceptance& job) const;
   // Whether it may be accepted, if it is new.
   Status judgeToken(const identity::IntentToken& token, const protocol::Intent& intent,
                     const identity::Sha256& paramsHash);
+  void endAcceptance(const std::shared_ptr<Acceptance>& job, Status stored);
   void onAccepted(Acceptance& job, const Status& stored);
   void answerKnown(const store::SeenIntent& seen, const std::string& fingerprint);
   void refuseIntent(const std::string& intentId, const Error& error);
   void runIntent(const std::shared_ptr<Call>& call, const protocol::RawJson& params);
 
-  // results.cpp
+  // results.cpp. A result's way: finishIntent; on a worker signResult, store; onStored.
+  struct Finishing;
   void finishIntent(const std::shared_ptr<Call>& call, const Outcome& outcome);
+  void signResult(const std::shared_ptr<Finishing>& job);
+  Status storeResult(Finishing& job);
+  void onStored(Finishing& job, const Status& stored);
   bool sendResult(const ReadyResult& result);
   // Sends a stored one, and keeps account of it.
   void deliver(const ReadyResult& result);
   void loadOutbox();
   void resendResults();
   bool signsResults() const;
-  // On the state worker.
-  Result<ReadyResult> storedResult(store::AgentState& state, const std::string& intentId, bool sign);
+  void sendAgain(std::vector<std::pair<std::string, Result<ReadyResult>>> texts, std::uint64_t connection);
   void onResultAck(const protocol::ResultAck& ack);
   void settle(const std::string& intentId, store::SeenIntent::State state);
   void flushSettled();
@@ -277,6 +288,7 @@ class AgentCore : public std::enable_shared_from_this<AgentCore> {
   void onApprovalResponse(const protocol::ToolApprovalResponse& response);
 
   // heartbeat.cpp
+  void saveUsage(Task then);
   void scheduleHeartbeat();
   void sendHeartbeat();
   void writeHeartbeat(const UsageBook::Sync& sync);
@@ -290,7 +302,7 @@ class AgentCore : public std::enable_shared_from_this<AgentCore> {
   std::shared_ptr<Journal> journal_;
   UsageBook usage_;
   std::unique_ptr<Lanes> lanes_;
-  std::shared_ptr<StateQueue> stateQueue_;
+  std::shared_ptr<SerialQueue> worker_;
   const SteadyTime startedAt_;
   std::atomic<bool> linkUp_{false};  // Authenticated, and not stopping
   std::atomic<std::size_t> waitingCalls_{0};
@@ -345,8 +357,8 @@ class AgentCore : public std::enable_shared_from_this<AgentCore> {
   // Results are sent by rising number; those of an earlier process have lower ones.
   std::uint64_t nextCall_ = std::uint64_t{1} << 32;
   std::map<std::string, std::shared_ptr<Call>> accepting_;  // intents on their way into the state
-  std::size_t stateOps_ = 0;
-  SteadyTime nextTidy_{};  // when old intents are forgotten again
+  std::size_t stateOps_ = 0;                                // begun, and not back on the loop
+  SteadyTime nextTidy_{};                                   // when old intents are forgotten again
   Outbox outbox_;
   bool outboxLoaded_ = false, resending_ = false;
   std::vector<store::SettledResult> settled_;  // that the state does not know of yet
@@ -370,17 +382,24 @@ struct ApprovalWait {
 
 template <class R>
 void AgentCore::onState(std::function<R(store::AgentState&)> work, std::function<void(R)> then) {
-  ++stateOps_;
-  auto finish = [self = shared_from_this(), then = std::move(then)](R result) {
-    self->ports_.loop().post([self, then, result = std::move(result)]() mutable {
-      --self->stateOps_;
-      then(std::move(result));
-      self->continueStop();
-    });
+  struct Job {
+    std::function<R(store::AgentState&)> work;
+    std::function<void(R)> then;
+    std::optional<R> result;
   };
-  const bool queued = stateQueue_->submit(
-      [self = shared_from_this(), work = std::move(work), finish] { finish(work(*self->setup_.state)); });
-  if (!queued) finish(R(Error{Errc::Busy, "the state file cannot keep up: too many writes wait for the disk"}));
+  auto job = std::make_shared<Job>(Job{std::move(work), std::move(then), std::nullopt});
+  const auto finish = [self = shared_from_this(), job](const Status& stored) {
+    if (!stored.ok() && (!job->result || job->result->ok())) job->result.emplace(stored.error());
+    self->backOnLoop([job] { job->then(std::move(*job->result)); });
+  };
+  began();
+  const bool queued = setup_.state->file().submit(
+      [self = shared_from_this(), job]() -> Status {
+        job->result.emplace(job->work(self->setup_.state->rows()));
+        return job->result->ok() ? Status() : Status(job->result->error());
+      },
+      finish);
+  if (!queued) finish(StateFile::busy());
 }
 
 }  // namespace vaultysclaw::detail

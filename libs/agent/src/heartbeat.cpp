@@ -29,6 +29,17 @@ std::chrono::seconds AgentCore::uptime() const {
   return std::chrono::duration_cast<std::chrono::seconds>(ports_.clock().steady() - startedAt_);
 }
 
+// `then` runs on the loop, whether it can be stored or not.
+void AgentCore::saveUsage(Task then) {
+  began();
+  usage_.saveSoon([self = shared_from_this(), then = std::move(then)](const Status& saved) {
+    self->backOnLoop([self, then, saved] {
+      if (!saved) self->log(LogSeverity::Error, "The usage counters cannot be stored: " + saved.error().message);
+      then();
+    });
+  });
+}
+
 void AgentCore::scheduleHeartbeat() {
   heartbeatTimer_ = ports_.loop().after(setup_.config.heartbeatInterval, [weak = weak_from_this()] {
     const auto self = weak.lock();
@@ -43,12 +54,7 @@ void AgentCore::sendHeartbeat() {
   const UsageBook::Sync sync = usage_.openSync(newId());
   if (!sync.opened) return writeHeartbeat(sync);
   // After a restart the same delta goes out under the same id, so it is counted once.
-  onState<Status>([self = shared_from_this()](store::AgentState&) { return self->usage_.save(); },
-                  [this, sync](const Status& saved) {
-                    if (!saved)
-                      log(LogSeverity::Error, "The usage counters cannot be stored: " + saved.error().message);
-                    writeHeartbeat(sync);
-                  });
+  saveUsage([this, sync] { writeHeartbeat(sync); });
 }
 
 void AgentCore::writeHeartbeat(const UsageBook::Sync& sync) {
@@ -94,11 +100,7 @@ void AgentCore::onPong(const protocol::Pong& pong) {
   const std::string id = pong.syncId.value_or(openHeartbeat_);
   openHeartbeat_.clear();
   if (id.empty() || !usage_.acknowledge(id)) return;
-  onState<Status>([self = shared_from_this()](store::AgentState&) { return self->usage_.save(); },
-                  [this](const Status& saved) {
-                    if (!saved)
-                      log(LogSeverity::Error, "The usage counters cannot be stored: " + saved.error().message);
-                  });
+  saveUsage([] {});
 }
 
 }  // namespace vaultysclaw::detail

@@ -49,6 +49,9 @@ struct AgentCore::Acceptance {
   Status genuine;   // else nothing was looked up
   Status admitted;  // whether it may be accepted if it is new
   std::string fingerprint;
+  WallTime acceptedAt{};
+  bool counted = false;  // its request is reserved in the usage book
+  std::optional<store::StoredUsage> usage;
   std::optional<store::SeenIntent> seen;
 };
 
@@ -132,61 +135,90 @@ void AgentCore::onIntent(protocol::Message& message, protocol::Intent& intent) {
   }
   job->intent = std::move(intent);
   accepting_.emplace(id, job->call);
-  onState<Status>([self = shared_from_this(), job](store::AgentState& state) { return self->accept(*job, state); },
-                  [this, job](const Status& stored) {
-                    accepting_.erase(job->messageId);
-                    onAccepted(*job, stored);
-                  });
+  began();
+  // The signature (35 µs) is verified on a worker, so that neither a loop with many agents nor the file they share has
+  // much to do for each intent.
+  if (!worker_->submit([self = shared_from_this(), job] { self->examine(job); })) endAcceptance(job, StateFile::busy());
 }
 
-// On the state worker: the signature (60 µs) is verified there too, so that a loop with many agents has little to do
-// for each intent.
-Status AgentCore::accept(Acceptance& job, store::AgentState& state) {
-  const std::string& controlPlane = controlPlane_->did().value;
-  const auto settleOnly = [&] { return job.settled.empty() ? Status() : state.settle(controlPlane, job.settled); };
-  auto token = checkIntent(job);
-  if (!token) {
-    job.genuine = token.error();
-    return settleOnly();
-  }
+void AgentCore::endAcceptance(const std::shared_ptr<Acceptance>& job, Status stored) {
+  backOnLoop([this, job, stored = std::move(stored)] {
+    accepting_.erase(job->messageId);
+    onAccepted(*job, stored);
+  });
+}
+
+// From here on workers, one intent of this agent after the other, so they are accepted in the order in which they came.
+void AgentCore::examine(const std::shared_ptr<Acceptance>& job) {
+  job->genuine = judge(*job);
+  if (!job->genuine && job->settled.empty()) return endAcceptance(job, {});
+  const bool queued = setup_.state->file().submit([self = shared_from_this(), job] { return self->accept(*job); },
+                                                  [self = shared_from_this(), job](Status stored) {
+                                                    self->recordAccepted(*job, stored);
+                                                    self->endAcceptance(job, std::move(stored));
+                                                  });
+  if (!queued) endAcceptance(job, StateFile::busy());
+}
+
+// Whether it is genuine; fills in what follows from that.
+Status AgentCore::judge(Acceptance& job) {
+  VC_TRY_ASSIGN(const identity::IntentToken token, checkIntent(job));
+  VC_TRY_ASSIGN(const identity::Sha256 intentHash, identity::tokenBodyHash(*job.signature));
   const identity::Sha256 paramsHash = identity::sha256(asBytes(job.intent.params.text));
   job.fingerprint = fingerprintOf(job.intent, paramsHash);
-  job.admitted = judgeToken(*token, job.intent, paramsHash);
+  job.admitted = judgeToken(token, job.intent, paramsHash);
   if (job.admitted) job.admitted = job.room;
+  job.acceptedAt = ports_.clock().now();
 
   Call& call = *job.call;
-  call.action = token->action;
-  const auto user = token->paramsHash    ? token->userDid
+  call.action = token.action;
+  const auto user = token.paramsHash     ? token.userDid
                     : job.intent.userDid ? std::optional(job.intent.userDid->value)
                                          : std::nullopt;
   if (user) call.userDid = call.callerDid = *user;
-  VC_TRY_ASSIGN(const identity::Sha256 intentHash, identity::tokenBodyHash(*job.signature));
   call.intentHash = hexEncode(intentHash);
-
-  store::SeenIntent seen;
-  seen.controlPlaneDid = controlPlane;
-  seen.intentId = call.id;
-  seen.fingerprint = job.fingerprint;
-  seen.intentHash = call.intentHash;
-  seen.acceptedAt = ports_.clock().now();
-  // Only a new intent can be refused for its age or for want of room. One that is known has its answer already, or is
-  // about to, and another one would contradict it.
-  if (job.tidy) VC_TRY(state.forgetIntents(seen.controlPlaneDid, seen.acceptedAt - kKeepIntents));
-  if (!job.admitted) {
-    VC_TRY_ASSIGN(job.seen, state.seenIntent(seen.controlPlaneDid, seen.intentId));
-    return settleOnly();
-  }
-  // Looking up, accepting and counting the request are one durable step.
-  const bool counted = shared_.with([](const Shared& s) { return s.grant.limits.maxRequestsPerHour.has_value(); });
-  if (counted) usage_.reserve();
-  auto found = usage_.saveWith(
-      [&](const std::optional<store::StoredUsage>& usage) { return state.acceptIntent(seen, {usage, job.settled}); });
-  call.reserved = counted && found.ok() && !*found;
-  if (counted && !call.reserved) usage_.release();
-  VC_TRY_ASSIGN(job.seen, std::move(found));
   return {};
 }
 
+// Within a transaction of the state file.
+Status AgentCore::accept(Acceptance& job) {
+  store::AgentState& rows = setup_.state->rows();
+  const std::string& controlPlane = controlPlane_->did().value;
+  if (!job.genuine) return rows.settle(controlPlane, job.settled);
+  // Only a new intent can be refused for its age or for want of room. One that is known has its answer already, or is
+  // about to, and another one would contradict it.
+  if (job.tidy) VC_TRY(rows.forgetIntents(controlPlane, job.acceptedAt - kKeepIntents));
+  if (!job.admitted) {
+    VC_TRY_ASSIGN(job.seen, rows.seenIntent(controlPlane, job.call->id));
+    return job.settled.empty() ? Status() : rows.settle(controlPlane, job.settled);
+  }
+  // Looking up, accepting and counting the request are one durable step.
+  job.counted = shared_.with([](const Shared& s) { return s.grant.limits.maxRequestsPerHour.has_value(); });
+  if (job.counted) usage_.reserve();
+  job.usage = usage_.unsaved();
+  VC_TRY_ASSIGN(job.seen, rows.acceptIntent({.controlPlaneDid = controlPlane,
+                                             .intentId = job.call->id,
+                                             .fingerprint = job.fingerprint,
+                                             .intentHash = job.call->intentHash,
+                                             .acceptedAt = job.acceptedAt,
+                                             .repeatable = repeatable(job.call->action)},
+                                            {job.usage, job.settled}));
+  return {};
+}
+
+store::Repeatable AgentCore::repeatable(const std::string& action) const {
+  const auto& all = setup_.config.repeatableActions;
+  return std::find(all.begin(), all.end(), action) != all.end() ? store::Repeatable::Yes : store::Repeatable::No;
+}
+
+// When the transaction has ended, and before the next one begins.
+void AgentCore::recordAccepted(Acceptance& job, const Status& stored) {
+  if (stored.ok()) usage_.saved(job.usage);
+  job.call->reserved = job.counted && stored.ok() && !job.seen;
+  if (job.counted && !job.call->reserved) usage_.release();
+}
+
+// On the loop again.
 void AgentCore::onAccepted(Acceptance& job, const Status& stored) {
   const std::shared_ptr<Call>& call = job.call;
   const std::string& id = call->id;

@@ -19,6 +19,7 @@ constexpr std::size_t kBusyConnectionBytes = std::size_t{8} << 20;
 // An acknowledgement that is lost costs one more delivery, so it waits for another write to ride on.
 constexpr Duration kSettleDelay = seconds(1);
 
+using Stored = std::vector<std::pair<std::string, Result<store::SeenIntent>>>;
 using Texts = std::vector<std::pair<std::string, Result<ReadyResult>>>;
 
 }  // namespace
@@ -97,6 +98,17 @@ store::FinishedIntent interruptedResult(const store::SeenIntent& intent, bool si
 
 // ---- AgentCore
 
+// A result on its way into the state.
+struct AgentCore::Finishing {
+  std::shared_ptr<Call> call;
+  protocol::IntentResult result;
+  bool sign = false;
+  std::vector<store::SettledResult> settled;
+
+  ReadyResult ready;
+  std::optional<store::StoredUsage> usage;
+};
+
 void AgentCore::finishIntent(const std::shared_ptr<Call>& call, const Outcome& outcome) {
   protocol::IntentResult result;
   if (outcome.success) {
@@ -110,41 +122,56 @@ void AgentCore::finishIntent(const std::shared_ptr<Call>& call, const Outcome& o
   }
   journal_->intentFinished(call->id, outcome.success,
                            outcome.success ? std::optional(result.output->text) : std::nullopt, result.error);
-  struct Stored {
-    ReadyResult ready;
-    Status saved;
-  };
-  auto work = [self = shared_from_this(), call, result = std::move(result), sign = signsResults(),
-               settled = std::exchange(settled_, {})](store::AgentState& state) mutable -> Result<Stored> {
-    const std::string controlPlane = self->controlPlane_->did().value;
-    Stored stored;
-    stored.ready = makeResult(std::move(result), {controlPlane, call->intentHash, sign}, self->setup_.self,
-                              self->ports_.clock(), self->ports_.entropy());
-    stored.saved = self->usage_.saveWith([&](const std::optional<store::StoredUsage>& usage) {
-      return state.finishIntent(controlPlane, call->id, {stored.ready.text, stored.ready.hash}, {usage, settled});
-    });
-    return stored;
-  };
-  // Durable first, then on the wire: a result that was seen is never followed by another one.
-  onState<Result<Stored>>(std::move(work), [this, call](Result<Stored> stored) {
-    if (!stored)
-      return log(LogSeverity::Error,
-                 "The result of intent " + printable(call->id) + " is lost: " + stored.error().message);
-    ReadyResult& ready = stored->ready;
-    if (!stored->saved) {
-      log(LogSeverity::Error, "The result of intent " + printable(ready.intentId) +
-                                  " cannot be stored and is sent only once: " + stored->saved.error().message);
-      sendResult(ready);
-      return;
-    }
-    outbox_.add(call->number, {ready.intentId, ready.hash, ready.text.size()});
-    // Behind others that wait, or for a connection that is busy, it comes with the next batch.
-    if (phase_ == Phase::Authenticated && connection_->queuedBytes() < kBusyConnectionBytes) deliver(ready);
+  auto job = std::make_shared<Finishing>();
+  job->call = call;
+  job->result = std::move(result);
+  job->sign = signsResults();
+  job->settled = std::exchange(settled_, {});
+  began();
+  if (worker_->submit([self = shared_from_this(), job] { self->signResult(job); })) return;
+  backOnLoop([this, job] {
+    log(LogSeverity::Error,
+        "The result of intent " + printable(job->call->id) + " is lost: " + StateFile::busy().message);
   });
+}
+
+// On a worker.
+void AgentCore::signResult(const std::shared_ptr<Finishing>& job) {
+  job->ready = makeResult(std::move(job->result), {controlPlane_->did().value, job->call->intentHash, job->sign},
+                          setup_.self, ports_.clock(), ports_.entropy());
+  const auto back = [self = shared_from_this(), job](Status stored) {
+    if (stored.ok()) self->usage_.saved(job->usage);
+    self->backOnLoop([self, job, stored = std::move(stored)] { self->onStored(*job, stored); });
+  };
+  if (!setup_.state->file().submit([self = shared_from_this(), job] { return self->storeResult(*job); }, back))
+    back(StateFile::busy());
+}
+
+// Within a transaction of the state file.
+Status AgentCore::storeResult(Finishing& job) {
+  job.usage = usage_.unsaved();
+  return setup_.state->rows().finishIntent(controlPlane_->did().value, job.call->id, {job.ready.text, job.ready.hash},
+                                           {job.usage, job.settled});
+}
+
+// Durable first, then on the wire: a result that was seen is never followed by another one.
+void AgentCore::onStored(Finishing& job, const Status& stored) {
+  ReadyResult& ready = job.ready;
+  if (!stored) {
+    log(LogSeverity::Error, "The result of intent " + printable(ready.intentId) +
+                                " cannot be stored and is sent only once: " + stored.error().message);
+    sendResult(ready);
+    return;
+  }
+  outbox_.add(job.call->number, {ready.intentId, ready.hash, ready.text.size()});
+  // Behind others that wait, or for a connection that is busy, it comes with the next batch.
+  if (phase_ == Phase::Authenticated && connection_->queuedBytes() < kBusyConnectionBytes) deliver(ready);
 }
 
 bool AgentCore::sendResult(const ReadyResult& result) {
   if (phase_ != Phase::Authenticated || !sendText(result.text)) return false;
+  // A control plane that acknowledges results needs no word that one has succeeded.
+  if (result.success && inUse_.has(identity::feature::kResultAck)) return true;
   send(protocol::IntentAck{result.intentId, result.success, result.error, result.code});
   return true;
 }
@@ -179,12 +206,6 @@ void AgentCore::loadOutbox() {
                    });
 }
 
-Result<ReadyResult> AgentCore::storedResult(store::AgentState& state, const std::string& intentId, bool sign) {
-  VC_TRY_ASSIGN(const auto seen, state.seenIntent(controlPlane_->did().value, intentId));
-  if (!seen) return Error{Errc::NotFound, "it is no longer stored"};
-  return readResult(*seen, sign, setup_.self, ports_.clock(), ports_.entropy());
-}
-
 // What the control plane lists now, or, while there is no connection, has listed last.
 bool AgentCore::signsResults() const {
   return setup_.features.with(listed_).has(identity::feature::kSignedResults);
@@ -198,29 +219,49 @@ void AgentCore::resendResults() {
   auto ids = outbox_.unsent(connectionNumber_, kBatchResults, kBatchBytes);
   if (ids.empty()) return;
   resending_ = true;
-  onState<Result<Texts>>(
-      [self = shared_from_this(), ids = std::move(ids),
-       sign = signsResults()](store::AgentState& state) -> Result<Texts> {
-        Texts texts;
-        for (const auto& id : ids) texts.emplace_back(id, self->storedResult(state, id, sign));
-        return texts;
-      },
-      [this, number = connectionNumber_](Result<Texts> texts) {
-        resending_ = false;
-        if (!texts) return log(LogSeverity::Error, "Results cannot be sent again: " + texts.error().message);
-        for (auto& [id, ready] : *texts) {
-          Outbox::Entry* entry = outbox_.find(id);
-          if (entry == nullptr || number != connectionNumber_ || entry->sentOn == number) continue;
-          if (ready) {
-            deliver(*ready);
-            continue;
-          }
-          log(LogSeverity::Error,
-              "The result of intent " + printable(id) + " cannot be sent: " + ready.error().message);
-          entry->sentOn = number;
+  onState<Result<Stored>>(
+      [cp = controlPlane_->did().value, ids = std::move(ids)](store::AgentState& state) -> Result<Stored> {
+        Stored all;
+        for (const auto& id : ids) {
+          VC_TRY_ASSIGN(auto seen, state.seenIntent(cp, id));
+          all.emplace_back(
+              id, seen ? Result<store::SeenIntent>(std::move(*seen)) : Error{Errc::NotFound, "it is no longer stored"});
         }
-        resendResults();
+        return all;
+      },
+      [this, number = connectionNumber_](Result<Stored> stored) {
+        const auto failed = [this](const Error& why) {
+          resending_ = false;
+          log(LogSeverity::Error, "Results cannot be sent again: " + why.message);
+        };
+        if (!stored) return failed(stored.error());
+        began();
+        auto all = std::make_shared<Stored>(std::move(*stored));
+        const bool queued = worker_->submit([self = shared_from_this(), all, number, sign = signsResults()] {
+          auto texts = std::make_shared<Texts>();
+          for (auto& [id, seen] : *all)
+            texts->emplace_back(
+                id, seen ? readResult(*seen, sign, self->setup_.self, self->ports_.clock(), self->ports_.entropy())
+                         : Result<ReadyResult>(seen.error()));
+          self->backOnLoop([self, texts, number] { self->sendAgain(std::move(*texts), number); });
+        });
+        if (!queued) backOnLoop([failed] { failed(StateFile::busy()); });
       });
+}
+
+void AgentCore::sendAgain(Texts texts, std::uint64_t connection) {
+  resending_ = false;
+  for (auto& [id, ready] : texts) {
+    Outbox::Entry* entry = outbox_.find(id);
+    if (entry == nullptr || connection != connectionNumber_ || entry->sentOn == connection) continue;
+    if (ready) {
+      deliver(*ready);
+      continue;
+    }
+    log(LogSeverity::Error, "The result of intent " + printable(id) + " cannot be sent: " + ready.error().message);
+    entry->sentOn = connection;
+  }
+  resendResults();
 }
 
 void AgentCore::onResultAck(const protocol::ResultAck& ack) {

@@ -15,7 +15,9 @@ class SystemPorts final : public detail::RuntimePorts {
         files_(makeSystemFileStore()),
         loop_("vc-agent-io"),
         dialer_(net::makeWebSocketDialer(loop_)),
-        stateWorkers_(makeThreadPool("vc-agent-disk", stateThreads, kMaxStateTasks)) {}
+        stateWorkers_(makeThreadPool("vc-agent-disk", stateThreads, kMaxStateTasks)),
+        // Whoever gathers keeps a thread from everything else.
+        stateFiles_(*stateWorkers_, stateThreads > 1 ? kGather : Duration(0)) {}
 
   Executor& loop() override { return loop_; }
   Clock& clock() override { return *clock_; }
@@ -25,12 +27,13 @@ class SystemPorts final : public detail::RuntimePorts {
   Workers& stateWorkers() override { return *stateWorkers_; }
   std::unique_ptr<detail::Lanes> makeLanes(std::size_t threads) override { return detail::makeThreadLanes(threads); }
   std::unique_ptr<detail::EventQueue> makeEvents() override { return detail::makeThreadEvents(); }
-  Result<std::unique_ptr<store::AgentState>> openState(const std::filesystem::path& path) override {
-    return store::openAgentState(path);
+  Result<std::unique_ptr<detail::OpenState>> openState(const std::filesystem::path& path, const Did& agent) override {
+    return stateFiles_.open(path, agent);
   }
 
  private:
   static constexpr std::size_t kMaxStateTasks = 65536;
+  static constexpr Duration kGather = milliseconds(2);
 
   std::unique_ptr<Clock> clock_;
   std::unique_ptr<Entropy> entropy_;
@@ -38,6 +41,7 @@ class SystemPorts final : public detail::RuntimePorts {
   net::IoLoop loop_;
   std::unique_ptr<net::Dialer> dialer_;
   std::unique_ptr<Workers> stateWorkers_;
+  detail::StateFiles stateFiles_;
 };
 
 // Of a Runtime that agents share. They wait for the disk most of the time, and a disk serves several at once.

@@ -15,7 +15,7 @@ void increase(std::int64_t& counter, std::int64_t by) {
 
 }  // namespace
 
-UsageBook::UsageBook(store::AgentState& state, store::StoredUsage stored, Clock& clock)
+UsageBook::UsageBook(OpenState& state, store::StoredUsage stored, Clock& clock)
     : state_(&state), clock_(clock), usage_(stored), written_(stored) {}
 
 void UsageBook::rollDay(store::StoredUsage& usage) const {
@@ -81,8 +81,8 @@ void UsageBook::release() {
   --reserved_;
 }
 
+// With mutex_ held.
 store::StoredUsage UsageBook::toStore() const {
-  std::lock_guard lock(mutex_);
   store::StoredUsage all = usage_;
   if (reserved_ == 0) return all;
   const policy::Usage first = policy::countRequest({0, all.requestsThisHour, all.hourWindowStart}, clock_.now());
@@ -112,15 +112,45 @@ bool UsageBook::acknowledge(const std::string& id) {
   return true;
 }
 
+StateFile::Work UsageBook::writeUnsaved(std::shared_ptr<std::optional<store::StoredUsage>> taken) const {
+  return [this, taken = std::move(taken), rows = &state_->rows()]() -> Status {
+    *taken = unsaved();
+    return *taken ? rows->saveUsage(**taken) : Status();
+  };
+}
+
 Status UsageBook::save() {
-  return saveWith([this](const std::optional<store::StoredUsage>& changed) -> Status {
-    if (state_ == nullptr) return Error{Errc::Unavailable, "the agent has stopped"};
-    return changed ? state_->saveUsage(*changed) : Status();
+  std::shared_lock open(stateMutex_);
+  if (state_ == nullptr) return Error{Errc::Unavailable, "the agent has stopped"};
+  auto taken = std::make_shared<std::optional<store::StoredUsage>>();
+  return state_->file().runBlocking(writeUnsaved(taken), [this, taken] { saved(*taken); });
+}
+
+void UsageBook::saveSoon(std::function<void(Status)> then) {
+  std::shared_lock open(stateMutex_);
+  if (state_ == nullptr) return then(Error{Errc::Unavailable, "the agent has stopped"});
+  auto taken = std::make_shared<std::optional<store::StoredUsage>>();
+  const bool queued = state_->file().submit(writeUnsaved(taken), [this, taken, then](Status status) {
+    if (status.ok()) saved(*taken);
+    then(std::move(status));
   });
+  if (!queued) then(StateFile::busy());
+}
+
+std::optional<store::StoredUsage> UsageBook::unsaved() const {
+  std::lock_guard lock(mutex_);
+  const store::StoredUsage now = toStore();
+  return now == written_ ? std::nullopt : std::optional(now);
+}
+
+void UsageBook::saved(const std::optional<store::StoredUsage>& written) {
+  if (!written) return;
+  std::lock_guard lock(mutex_);
+  written_ = *written;
 }
 
 void UsageBook::close() {
-  std::lock_guard saving(saving_);
+  std::lock_guard closing(stateMutex_);
   state_ = nullptr;
 }
 

@@ -1,13 +1,15 @@
 // The durable counters behind the budget and rate gates. Internal.
 #pragma once
 
+#include <functional>
 #include <mutex>
 #include <optional>
+#include <shared_mutex>
 #include <string>
 #include <vector>
 
+#include "agent/state_file.hpp"
 #include "policy/gate.hpp"
-#include "store/agent_state.hpp"
 #include "vaultysclaw/types.hpp"
 
 namespace vaultysclaw::detail {
@@ -16,7 +18,7 @@ namespace vaultysclaw::detail {
 // returns, unless it says otherwise.
 class UsageBook {
  public:
-  UsageBook(store::AgentState& state, store::StoredUsage stored, Clock& clock);
+  UsageBook(OpenState& state, store::StoredUsage stored, Clock& clock);
 
   TokenUsage today() const;
   TokenUsage total() const;
@@ -29,7 +31,7 @@ class UsageBook {
                Reserved reserved = Reserved::No);
   // A request that the gates are still to judge. What is written counts it as made, so that it may be judged and run
   // without another write; whether it counts against others is decided by the gates. Each reservation ends with one
-  // admit() or release(). Not written: see saveWith().
+  // admit() or release(). Not written: see unsaved().
   void reserve();
   void release();
 
@@ -38,24 +40,21 @@ class UsageBook {
   struct Sync {
     std::string id;
     TokenUsage delta;
-    bool opened = false;  // just now: call save() on a thread that may block before the delta is told to anyone
+    bool opened = false;  // just now: to be saved before the delta is told to anyone
   };
   Sync openSync(const std::string& newId);
-  // False when `id` is not the open sync's. Not written: call save() on a thread that may block.
+  // False when `id` is not the open sync's. Not written: call saveSoon().
   bool acknowledge(const std::string& id);
   // Blocking.
   Status save();
-  // Calls `write`, which returns a Result, with what the file does not have yet, or nothing; it has it when `write`
-  // succeeds. For a write that has another purpose of its own. Blocking.
-  template <class F>
-  auto saveWith(F&& write) {
-    std::lock_guard saving(saving_);
-    const store::StoredUsage now = toStore();
-    const bool changed = !(now == written_);
-    auto result = write(changed ? std::optional(now) : std::nullopt);
-    if (result.ok()) written_ = now;
-    return result;
-  }
+  // Does not block. `then` runs on a worker once it is written, or with the error.
+  void saveSoon(std::function<void(Status)> then);
+
+  // What the file does not have yet, for a write that has another purpose of its own. Called by the work that writes
+  // it; once that is durable, and before another one begins, saved() with the same.
+  std::optional<store::StoredUsage> unsaved() const;
+  void saved(const std::optional<store::StoredUsage>& written);
+
   // From now on nothing is written: the state is about to be closed.
   void close();
 
@@ -63,13 +62,16 @@ class UsageBook {
   void rollDay(store::StoredUsage& usage) const;
   store::StoredUsage toStore() const;
 
-  store::AgentState* state_;  // guarded by saving_; null once closed
+  // What save() asks of the file, and what follows when that is done.
+  StateFile::Work writeUnsaved(std::shared_ptr<std::optional<store::StoredUsage>> taken) const;
+
+  mutable std::shared_mutex stateMutex_;  // held by those who use the state while another thread may close it
+  OpenState* state_;                      // guarded by stateMutex_; null once closed
   Clock& clock_;
   mutable std::mutex mutex_;
-  store::StoredUsage usage_;    // guarded by mutex_
-  std::int64_t reserved_ = 0;   // guarded by mutex_
-  std::mutex saving_;           // taken before mutex_: writes happen in the order of what they write
-  store::StoredUsage written_;  // guarded by saving_
+  store::StoredUsage usage_;    // guarded by mutex_, as what follows
+  store::StoredUsage written_;  // what the file has
+  std::int64_t reserved_ = 0;
 };
 
 }  // namespace vaultysclaw::detail

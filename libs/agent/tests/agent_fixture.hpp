@@ -11,6 +11,7 @@
 
 #include "agent/test_control_plane.hpp"
 #include "agent/test_runtime.hpp"
+#include "identity/identity_file.hpp"
 #include "vaultysclaw/agent.hpp"
 
 namespace vaultysclaw::testing {
@@ -142,6 +143,13 @@ class AgentTest : public ::testing::Test {
         [this](const IntentResult& e) { events.push_back("result " + e.intentId + " " + e.status); }));
     subscriptions.push_back(agent->on<Heartbeat>([this](const Heartbeat&) { events.push_back("heartbeat"); }));
     return *agent;
+  }
+  // The agent's rows in its state file or a copy of it, while no agent runs.
+  Result<std::unique_ptr<store::AgentState>> openState(std::optional<std::string> path = {}) {
+    const auto files = makeSystemFileStore();
+    const auto identity = identity::loadOrCreateIdentity(*files, config.vaultysIdPath, world.entropy);
+    VC_ASSERT(identity.ok(), "the agent has an identity");
+    return store::openAgentState(path.value_or(config.vaultysIdPath + ".state"), identity->didV1());
   }
   // Connected, with nothing received that matters.
   Agent<ScriptedAgent>& connect() {

@@ -20,7 +20,7 @@ class Channel : public AgentTest {
   // The pin, while no agent runs.
   std::optional<detail::Pin> pin() {
     agent.reset();
-    auto state = store::openAgentState(config.vaultysIdPath + ".state");
+    auto state = openState();
     VC_ASSERT(state.ok(), "the state file opens");
     auto found = detail::readPin(**state);
     VC_ASSERT(found.ok(), "the pin can be read");
@@ -28,7 +28,7 @@ class Channel : public AgentTest {
   }
   void trust(const std::string& did) {
     agent.reset();
-    auto state = store::openAgentState(config.vaultysIdPath + ".state");
+    auto state = openState();
     ASSERT_TRUE(state.ok() && detail::trustOnly(**state, Did(did)).ok());
   }
   // Changes STEP1 on its way.
@@ -62,6 +62,7 @@ TEST_F(Channel, IsSealedAfterComplete) {
   intent("i1", "text_generation");
   EXPECT_EQ(error("i1"), "(success)");
   EXPECT_EQ(text, 6);
+  world.network.setHook(nullptr);  // the agent still has to say goodbye
 }
 
 TEST_F(Channel, IsNotSealedWithASideThatDoesNotListIt) {
@@ -352,7 +353,7 @@ TEST_F(Channel, WithoutAPinTheNextControlPlaneIsTrusted) {
   connect();
   agent.reset();
   {
-    auto state = store::openAgentState(config.vaultysIdPath + ".state");
+    auto state = openState();
     ASSERT_TRUE(state.ok() && detail::trustNext(**state).ok());
   }
   cp.replaceIdentity();
@@ -364,7 +365,7 @@ TEST_F(Channel, ADamagedPinStopsTheStart) {
   connect();
   agent.reset();
   {
-    auto state = store::openAgentState(config.vaultysIdPath + ".state");
+    auto state = openState();
     ASSERT_TRUE(state.ok() && (*state)->putAll({{"control_plane_id", "????"}}).ok());
   }
   EXPECT_THROW(make().start(), AgentError);

@@ -13,6 +13,7 @@ const std::string kUser = "did:vaultys:0122222222222222222222222222222222222222"
 class Intents : public AgentTest {};
 
 TEST_F(Intents, RunAndAreAnsweredWithResultThenAck) {
+  cp.features = identity::Features::ours().without(identity::feature::kResultAck);
   connect();
   intent("i1", "text_generation", {.params = R"({"n":1.5,"s":"é"})"});
   ASSERT_EQ(cp.received.size(), 2u);
@@ -24,6 +25,18 @@ TEST_F(Intents, RunAndAreAnsweredWithResultThenAck) {
   EXPECT_EQ(ack.messageId, "i1");
   EXPECT_EQ(cp.received[0].agentId, agent->getDid());
   EXPECT_THAT(events, ElementsAre("status connecting", "status connected", "received i1", "result i1 success"));
+}
+
+// The control plane acknowledges the result, and a positive ack of the agent's would say nothing new.
+TEST_F(Intents, AreAnsweredByTheResultAloneWhereResultsAreAcknowledged) {
+  connect();
+  intent("i1", "text_generation");
+  ASSERT_EQ(cp.received.size(), 1u);
+  EXPECT_TRUE(std::holds_alternative<protocol::IntentResult>(cp.received[0].payload));
+  agent->intent = [](auto, const auto&, auto&) -> Json { throw std::runtime_error("no"); };
+  intent("i2", "text_generation");
+  ASSERT_EQ(cp.received.size(), 3u);
+  EXPECT_FALSE(acks().back().success);
 }
 
 TEST_F(Intents, GiveTheHandlerItsContext) {
@@ -304,7 +317,6 @@ TEST_F(Intents, RunOnceHoweverOftenTheyCome) {
   ASSERT_TRUE(result("i1"));
   EXPECT_EQ(result("i1")->output, first->output);
   EXPECT_EQ(result("i1")->executedAt, first->executedAt);
-  EXPECT_TRUE(acks().back().success);
 }
 
 TEST_F(Intents, WithAReusedIdAreRefused) {
@@ -355,7 +367,7 @@ TEST_F(Intents, InterruptedByACrashFailAndNeverRunAgain) {
   const std::string did = cp.id().didV1().value;
   agent.reset();
   {
-    auto state = store::openAgentState(config.vaultysIdPath + ".state");
+    auto state = openState();
     ASSERT_TRUE(state.ok());
     store::SeenIntent crashed;
     crashed.controlPlaneDid = did;
@@ -367,6 +379,54 @@ TEST_F(Intents, InterruptedByACrashFailAndNeverRunAgain) {
   world.run();
   EXPECT_EQ(code("i2"), "interrupted");
   EXPECT_EQ(agent->intents, 0);
+}
+
+TEST_F(Intents, OfARepeatableActionRunAgainWhenTheyAreSentAgainAfterACrash) {
+  config.repeatableActions = {"text_generation"};
+  connect();
+  const std::string did = cp.id().didV1().value;
+  agent.reset();
+  {
+    auto state = openState();
+    ASSERT_TRUE(state.ok());
+    for (const auto& [id, repeatable] : {std::pair("again", store::Repeatable::Yes), {"once", store::Repeatable::No}}) {
+      store::SeenIntent crashed;
+      crashed.controlPlaneDid = did;
+      crashed.intentId = id;
+      crashed.acceptedAt = world.clock.now();
+      crashed.repeatable = repeatable;
+      ASSERT_TRUE((*state)->acceptIntent(crashed).ok());
+    }
+  }
+  make().start();
+  world.run();
+  EXPECT_EQ(code("once"), "interrupted");
+  EXPECT_FALSE(result("again"));
+  intent("again", "text_generation");
+  EXPECT_EQ(error("again"), "(success)");
+  EXPECT_EQ(agent->intents, 1);
+  intent("again", "text_generation");  // finished now: its result comes again, and nothing runs
+  EXPECT_EQ(agent->intents, 1);
+}
+
+TEST_F(Intents, AreStoredAsRepeatableWhenTheConfigurationSaysSo) {
+  config.repeatableActions = {"text_generation"};
+  config.requestedCapabilities = {"text_generation", "mail_send"};
+  cp.capabilities = {"text_generation", "mail_send"};
+  connect();
+  world.lanes->held = true;
+  intent("i1", "text_generation");
+  intent("i2", "mail_send");
+  world.network.cutAll();
+  const std::string did = cp.id().didV1().value;
+  agent->requestStop();
+  while (world.runHandler()) {
+  }
+  agent.reset();
+  auto state = openState();
+  ASSERT_TRUE(state.ok());
+  EXPECT_EQ((*(*state)->seenIntent(did, "i1"))->repeatable, store::Repeatable::Yes);
+  EXPECT_EQ((*(*state)->seenIntent(did, "i2"))->repeatable, store::Repeatable::No);
 }
 
 TEST_F(Intents, OverTheQueueAreBusyAtOnce) {

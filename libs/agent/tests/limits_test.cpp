@@ -16,7 +16,7 @@ class Limits : public AgentTest {
   template <class F>
   void withState(F&& use) {
     agent.reset();
-    auto state = store::openAgentState(config.vaultysIdPath + ".state");
+    auto state = openState();
     ASSERT_TRUE(state.ok());
     use(**state);
   }

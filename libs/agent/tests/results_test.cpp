@@ -17,7 +17,7 @@ class Results : public AgentTest {
   template <class F>
   void withState(F&& use) {
     agent.reset();
-    auto state = store::openAgentState(config.vaultysIdPath + ".state");
+    auto state = openState();
     ASSERT_TRUE(state.ok());
     use(**state);
   }
@@ -269,7 +269,7 @@ TEST_F(Results, CountARequestOnceOverACrash) {
   const auto copied = world.dir.file("crashed.id.state");
   for (const char* suffix : {"", "-wal"})
     std::filesystem::copy_file(config.vaultysIdPath + ".state" + suffix, copied + suffix);
-  auto state = store::openAgentState(copied);
+  auto state = openState(copied);
   ASSERT_TRUE(state.ok());
   EXPECT_EQ((*state)->usage()->requestsThisHour, 1);
   world.runHandler();

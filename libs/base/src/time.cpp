@@ -1,5 +1,6 @@
 #include <charconv>
-#include <cstdio>
+#include <string>
+#include <utility>
 
 #include "base/ports.hpp"
 
@@ -23,15 +24,36 @@ bool takeChar(std::string_view& text, std::string_view oneOf) {
   return true;
 }
 
+void putDigits(std::string& out, int number, int digits) {
+  char text[8];
+  for (int i = digits - 1; i >= 0; --i, number /= 10) text[i] = static_cast<char>('0' + number % 10);
+  out.append(text, static_cast<std::size_t>(digits));
+}
+
 }  // namespace
 
 std::string toIso8601(WallTime t) {
   const auto day = std::chrono::floor<std::chrono::days>(t);
   const std::chrono::year_month_day date(day);
-  const auto ms = (t - day).count();
-  char out[40];
-  std::snprintf(out, sizeof out, "%04d-%02u-%02uT%02d:%02d:%02d.%03dZ", int(date.year()), unsigned(date.month()),
-                unsigned(date.day()), int(ms / 3'600'000), int(ms / 60'000 % 60), int(ms / 1000 % 60), int(ms % 1000));
+  const auto ms = static_cast<int>((t - day).count());
+  std::string out;
+  out.reserve(24);
+  if (const int year = int(date.year()); year >= 0 && year <= 9999)
+    putDigits(out, year, 4);
+  else
+    out += std::to_string(year);  // no time of ours, and still told from every other one
+  const std::pair<char, int> rest[] = {{'-', static_cast<int>(unsigned(date.month()))},
+                                       {'-', static_cast<int>(unsigned(date.day()))},
+                                       {'T', ms / 3'600'000},
+                                       {':', ms / 60'000 % 60},
+                                       {':', ms / 1000 % 60}};
+  for (const auto& [before, number] : rest) {
+    out += before;
+    putDigits(out, number, 2);
+  }
+  out += '.';
+  putDigits(out, ms % 1000, 3);
+  out += 'Z';
   return out;
 }
 

@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <cstdint>
+#include <cstring>
 
 namespace vaultysclaw {
 namespace {
@@ -29,6 +30,14 @@ bool secondFits(unsigned char lead, unsigned char second) {
 bool isValidUtf8(std::string_view text) {
   const auto at = [&](std::size_t i) { return static_cast<unsigned char>(text[i]); };
   for (std::size_t i = 0; i < text.size();) {
+    std::uint64_t eight = 0;  // nearly all text is ASCII
+    if (text.size() - i >= sizeof eight) {
+      std::memcpy(&eight, text.data() + i, sizeof eight);
+      if ((eight & 0x8080808080808080) == 0) {
+        i += sizeof eight;
+        continue;
+      }
+    }
     const std::size_t n = sequenceLength(at(i));
     if (n == 0 || i + n > text.size()) return false;
     if (n > 1 && !secondFits(at(i), at(i + 1))) return false;

@@ -31,6 +31,36 @@ TEST(Base64, RoundTripsEveryLength) {
   }
 }
 
+TEST(Base64, WritesTheExamplesOfRfc4648) {
+  const std::pair<const char*, const char*> examples[] = {{"", ""},
+                                                          {"f", "Zg=="},
+                                                          {"fo", "Zm8="},
+                                                          {"foo", "Zm9v"},
+                                                          {"foob", "Zm9vYg=="},
+                                                          {"fooba", "Zm9vYmE="},
+                                                          {"foobar", "Zm9vYmFy"}};
+  for (const auto& [bytes, text] : examples) EXPECT_EQ(base64Encode(asBytes(bytes)), text);
+}
+
+TEST(Base64, KnowsItsAlphabetAtEveryPlace) {
+  const std::string alphabet = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/";
+  const std::string text = alphabet + alphabet;
+  const auto bytes = base64Decode(text);
+  ASSERT_TRUE(bytes.ok());
+  EXPECT_EQ(base64Encode(*bytes), text);
+  EXPECT_EQ(hexEncode(BytesView(*bytes).first(6)), "001083105187");
+  const std::string skipped = "\n\r\t ", url = "-_";
+  for (int c = 0; c < 256; ++c) {
+    for (const std::size_t at : {0, 63, 64, 126}) {
+      std::string changed = text;
+      changed[at] = static_cast<char>(c);
+      const bool member = (alphabet + url).find(static_cast<char>(c)) != std::string::npos;
+      if (skipped.find(static_cast<char>(c)) != std::string::npos) continue;
+      EXPECT_EQ(base64Decode(changed).ok(), member) << c << " at " << at;
+    }
+  }
+}
+
 TEST(Base64, AcceptsWhatJavaScriptWrites) {
   const Bytes bytes{0xfb, 0xff, 0xfe, 0x01};
   EXPECT_EQ(base64Encode(bytes), "+//+AQ==");
@@ -64,6 +94,28 @@ TEST(Utf8, FollowsRfc3629) {
                           "\xf4\x90\x80\x80", "\xf5\x80\x80\x80", "\xc3", "\xe2\x9c", "\xc3(", "\xff"}) {
     EXPECT_FALSE(isValidUtf8(bad));
   }
+}
+
+TEST(Utf8, IsJudgedAlikeWhereverItStands) {
+  const std::string ascii(40, 'a');
+  for (std::size_t at = 0; at <= ascii.size(); ++at) {
+    SCOPED_TRACE(at);
+    EXPECT_TRUE(isValidUtf8(std::string(ascii).insert(at, "\xf0\x9f\x98\x80")));
+    EXPECT_FALSE(isValidUtf8(std::string(ascii).insert(at, "\x80")));
+    EXPECT_FALSE(isValidUtf8(std::string(ascii).insert(at, "\xf0\x9f\x98")));
+  }
+}
+
+TEST(JsonWriter, EscapesWhereverItMust) {
+  const auto written = [](std::string_view text) {
+    JsonWriter w;
+    w.value(text);
+    return w.take();
+  };
+  EXPECT_EQ(written(""), R"("")");
+  EXPECT_EQ(written("plain"), R"("plain")");
+  EXPECT_EQ(written("\"a\\b\nc\rd\te\bf\fg\x01"), R"("\"a\\b\nc\rd\te\bf\fg\u0001")");
+  EXPECT_EQ(written("\x1f\x7f/\xc3\xa9"), "\"\\u001f\x7f/\xc3\xa9\"");
 }
 
 TEST(Utf8, FindsTheTailThatMayBeCompleted) {

@@ -104,12 +104,16 @@ int trustControlPlane(Context& context, const TrustOptions& options) {
                         "The control plane shows its DID when it starts.");
   const bool changes = options.reset || !options.did.empty();
   if (!changes && !fs::exists(statePath, ignored)) return printPin(context, std::nullopt, statePath);
-  auto state = store::openAgentState(statePath);
+  const auto files = makeSystemFileStore();
+  auto identity = identity::loadIdentity(*files, options.path);
+  if (!identity) return context.fail(kFailed, identity.error().message);
+  auto state = store::openAgentState(statePath, identity->didV1());
   if (!state)
-    return context.fail(kFailed, state.error().message,
-                        state.error().code == Errc::Conflict
-                            ? "Stop the agent first: while it runs, its state belongs to it alone."
-                            : "");
+    return context.fail(
+        kFailed, state.error().message,
+        state.error().code == Errc::Conflict
+            ? "Stop the agent first, and what shares its state file: while they run, it belongs to them alone."
+            : "");
   Status changed;
   if (options.reset) changed = agent::trustNext(**state);
   if (!options.did.empty()) changed = agent::trustOnly(**state, Did(options.did));

@@ -405,7 +405,8 @@ TEST_F(Cli, TrustShowsAndChangesWhomAnAgentBelongsTo) {
   EXPECT_THAT(run({"id", "trust", path, kDid}).out, HasSubstr(kDid));
   EXPECT_EQ(shown()["did"], kDid);
   {
-    auto state = store::openAgentState(path + ".state");
+    const Did agent(json::parse(run({"id", "show", path, "--json"}).out)["did"].get<std::string>());
+    auto state = store::openAgentState(path + ".state", agent);
     ASSERT_TRUE(state.ok());
     ASSERT_TRUE((*state)->putAll({{"control_plane_features", "seal\ncontrol-v2"}}).ok());
     const Outcome busy = run({"id", "trust", path, kOtherDid});

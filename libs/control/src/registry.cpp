@@ -5,10 +5,28 @@
 #include "rows.hpp"
 
 namespace vaultysclaw::control {
+namespace {
+
+// The columns that grantOf() reads.
+bool sameGrant(const store::AgentRow& a, const store::AgentRow& b) {
+  return a.capabilities == b.capabilities && a.limits == b.limits && a.policyId == b.policyId &&
+         a.policyExpiresAt == b.policyExpiresAt;
+}
+
+}  // namespace
 
 Status Registry::load(store::AgentRow row) {
-  VC_TRY_ASSIGN(auto grant, grantOf(row));
-  VC_TRY(identity::Features::fromText(row.features));
+  // A row that came back from the store for another reason, a connection above all, need not be read again.
+  const auto known = agents_.find(row.did);
+  const bool same =
+      known != agents_.end() && sameGrant(known->second.row, row) && known->second.row.features == row.features;
+  policy::Grant grant;
+  if (same) {
+    grant = known->second.grant;
+  } else {
+    VC_TRY_ASSIGN(grant, grantOf(row));
+    VC_TRY(identity::Features::fromText(row.features));
+  }
   Agent& agent = agents_[row.did];
   // What memory knows ahead of the store stays.
   if (agent.row.did == row.did) {

@@ -1,7 +1,6 @@
 #include "store/agent_state.hpp"
 
 #include <gtest/gtest.h>
-#include <sqlite3.h>
 
 #include <atomic>
 #include <thread>
@@ -18,7 +17,7 @@ class AgentStateTest : public ::testing::Test {
   // What a restart sees.
   void reopen() {
     state_.reset();
-    auto opened = openAgentState(directory_ / "agent.db");
+    auto opened = openAgentState(directory_ / "agent.db", Did("did:vaultys:agent"));
     ASSERT_TRUE(opened.ok()) << opened.error().message;
     state_ = std::move(*opened);
   }
@@ -121,33 +120,23 @@ TEST_F(AgentStateTest, AnswersWhatRanWhenTheProcessEnded) {
   VC_EXPECT_ERROR(Errc::Conflict, finish("first", "too late"));
 }
 
-// A file of the version before outboxes: 1 had ended, 2 had been interrupted.
-TEST_F(AgentStateTest, CarriesAnOlderFileOver) {
-  state_.reset();
-  sqlite3* db = nullptr;
-  ASSERT_EQ(sqlite3_open((directory_ / "agent.db").c_str(), &db), SQLITE_OK);
-  EXPECT_EQ(sqlite3_exec(db,
-                         "DROP INDEX intents_open;"
-                         "ALTER TABLE intents DROP COLUMN intent_hash; ALTER TABLE intents DROP COLUMN result_hash;"
-                         "CREATE INDEX intents_by_state ON intents (state, accepted_at);"
-                         "INSERT INTO intents VALUES ('did:vaultys:cp', 'ended', 'f', 1, x'72', 1000),"
-                         "  ('did:vaultys:cp', 'interrupted', 'f', 2, x'', 1000);"
-                         "PRAGMA user_version=2",
-                         nullptr, nullptr, nullptr),
-            SQLITE_OK)
-      << sqlite3_errmsg(db);
-  sqlite3_close(db);
+TEST_F(AgentStateTest, ForgetsWhatRanAndIsToRunAgain) {
+  SeenIntent again = intent("again");
+  again.repeatable = Repeatable::Yes;
+  accept(again);
+  accept(intent("once"));
   reopen();
-  EXPECT_EQ(accept(intent("ended"))->state, SeenIntent::State::Delivered);
-  EXPECT_EQ(accept(intent("ended"))->result, "r");
-  std::string hash = "?";
-  EXPECT_EQ(*state_->interruptRunning([&](const SeenIntent& seen) {
-    hash = seen.intentHash;
-    return FinishedIntent{"interrupted", ""};
-  }),
-            1u);
-  EXPECT_EQ(hash, "");
-  EXPECT_EQ(outbox(), (std::vector<std::string>{"interrupted"}));
+  EXPECT_EQ(accept(again)->repeatable, Repeatable::Yes);
+  EXPECT_EQ(accept(intent("once"))->repeatable, Repeatable::No);
+  const auto answer = [](const SeenIntent& seen) -> std::optional<FinishedIntent> {
+    if (seen.repeatable == Repeatable::Yes) return std::nullopt;
+    return FinishedIntent{"interrupted", "h"};
+  };
+  EXPECT_EQ(*state_->interruptRunning(answer), 2u);
+  reopen();
+  EXPECT_FALSE(*state_->seenIntent(again.controlPlaneDid, "again"));
+  EXPECT_EQ((*state_->seenIntent(again.controlPlaneDid, "once"))->result, "interrupted");
+  EXPECT_FALSE(accept(again)) << "it is new";
 }
 
 TEST_F(AgentStateTest, ShowsWhatIsToBeDeliveredInOrderOfAcceptance) {

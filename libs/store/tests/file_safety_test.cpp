@@ -22,7 +22,7 @@ struct Kind {
 };
 
 Status openAgent(const fs::path& path, const std::function<void()>& whileOpen) {
-  VC_TRY_ASSIGN(const auto state, openAgentState(path));
+  VC_TRY_ASSIGN(const auto state, openAgentState(path, Did("did:vaultys:agent")));
   VC_TRY(state->putAll({{"k", "value"}}));
   VC_TRY(state->get("k"));
   VC_TRY(state->delegations());

@@ -6,10 +6,10 @@
 #include <functional>
 #include <memory>
 
+#include "agent/state_file.hpp"
 #include "base/ports.hpp"
 #include "identity/features.hpp"
 #include "net/connection.hpp"
-#include "store/agent_state.hpp"
 
 namespace vaultysclaw::detail {
 
@@ -59,11 +59,12 @@ class RuntimePorts {
   virtual Entropy& entropy() = 0;
   virtual FileStore& files() = 0;
   virtual net::Dialer& dialer() = 0;
-  // For state files. Each agent keeps its own order, and waits for no other agent's disk.
+  // For state files and the signatures of intents and results. Each agent keeps its own order.
   virtual Workers& stateWorkers() = 0;
   virtual std::unique_ptr<Lanes> makeLanes(std::size_t threads) = 0;
   virtual std::unique_ptr<EventQueue> makeEvents() = 0;
-  virtual Result<std::unique_ptr<store::AgentState>> openState(const std::filesystem::path& path) = 0;
+  // Of one state file for all agents that name it. Conflict when another process has it, or `agent` is open already.
+  virtual Result<std::unique_ptr<OpenState>> openState(const std::filesystem::path& path, const Did& agent) = 0;
   // What agents list in their handshakes, and what they keep. A test may have less.
   virtual identity::Features features() { return identity::Features::ours(); }
   virtual OutboxLimits outboxLimits() { return {}; }

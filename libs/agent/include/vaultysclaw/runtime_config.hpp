@@ -36,6 +36,11 @@ struct AgentRuntimeConfig {
   std::string vaultysIdPath = {};
   // Asked for at the first registration; an operator decides what is granted.
   std::vector<std::string> requestedCapabilities = {};
+  // Actions whose handler may run again when a crash has interrupted it, because running it twice does no harm (a
+  // question to a model, a look-up). Such an intent runs once more when the control plane sends it again after the
+  // restart, and counts as another request; every other one fails with the code `interrupted`. Needs a control plane
+  // that sends again what is not answered, as ours does.
+  std::vector<std::string> repeatableActions = {};
   // For subclasses that work with files; the base does not use it.
   std::string workspaceRoot = {};
 

@@ -118,8 +118,8 @@ class TestPorts final : public detail::RuntimePorts {
     return std::make_unique<LoopLanes>(world_.loop, world_.lanes);
   }
   std::unique_ptr<detail::EventQueue> makeEvents() override { return std::make_unique<LoopEvents>(world_.loop); }
-  Result<std::unique_ptr<store::AgentState>> openState(const std::filesystem::path& path) override {
-    return store::openAgentState(path);
+  Result<std::unique_ptr<detail::OpenState>> openState(const std::filesystem::path& path, const Did& agent) override {
+    return stateFiles_.open(path, agent);
   }
   identity::Features features() override { return world_.features; }
   detail::OutboxLimits outboxLimits() override { return world_.outboxLimits; }
@@ -133,6 +133,7 @@ class TestPorts final : public detail::RuntimePorts {
   std::unique_ptr<FileStore> files_;
   std::unique_ptr<net::Dialer> dialer_;
   LoopWorkers workers_;
+  detail::StateFiles stateFiles_{workers_, Duration(0)};
 };
 
 inline std::unique_ptr<Runtime> TestWorld::makeRuntime() {

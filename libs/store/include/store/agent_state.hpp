@@ -1,12 +1,13 @@
-// What an agent must remember across restarts: counters, intents and their results, delegations, whom it trusts.
-// One SQLite file beside the identity file (mode 0600), and `<file>.lock`, which tells a second process that it is
-// held.
+// What agents must remember across restarts: counters, intents and their results, delegations, whom they trust.
+// One SQLite file (mode 0600), for one agent or for several of one process, and `<file>.lock`, which tells a second
+// process that it is held.
 #pragma once
 
 #include <filesystem>
 #include <functional>
 #include <memory>
 #include <optional>
+#include <span>
 #include <string>
 #include <vector>
 
@@ -15,6 +16,8 @@
 #include "base/result.hpp"
 
 namespace vaultysclaw::store {
+
+enum class Repeatable : bool { No, Yes };  // whether an intent may run again after a crash has interrupted it
 
 struct SeenIntent {
   std::string controlPlaneDid{};
@@ -26,6 +29,7 @@ struct SeenIntent {
   State state = State::Running;
   std::string result{};  // the encoded result message, once finished
   WallTime acceptedAt{};
+  Repeatable repeatable = Repeatable::No;
 };
 
 // A result that waits to be delivered.
@@ -69,8 +73,9 @@ struct Riders {
   std::vector<SettledResult> settled{};  // of the intent's control plane
 };
 
-// Blocking; each method is one durable transaction (synchronous=FULL) that has committed when it returns.
-// Synchronised. Owned by the runtime; one per identity: opening a file that another process holds is Conflict.
+// The rows of one agent. Blocking; each method is one durable transaction (synchronous=FULL) that has committed when it
+// returns, but for those called by a work of AgentStateFile::together(). Synchronised. Owned by the runtime; keeps its
+// file open.
 class AgentState {
  public:
   virtual ~AgentState() = default;
@@ -85,13 +90,16 @@ class AgentState {
   // nothing is written then.
   virtual Status finishIntent(const std::string& controlPlaneDid, const std::string& intentId,
                               const FinishedIntent& finished, const Riders& riders = {}) = 0;
-  // At start: what was running when the process ended is finished with what `answer` says. Returns how many.
-  virtual Result<std::size_t> interruptRunning(const std::function<FinishedIntent(const SeenIntent&)>& answer) = 0;
+  // At start: what was running when the process ended is finished with what `answer` says. Without an answer it is
+  // forgotten, so that it is new when it comes again. Returns how many there were.
+  using Interrupted = std::function<std::optional<FinishedIntent>(const SeenIntent&)>;
+  virtual Result<std::size_t> interruptRunning(const Interrupted& answer) = 0;
   // The finished intents of one control plane, in the order in which they were accepted.
   virtual Result<std::vector<OutboxEntry>> outbox(const std::string& controlPlaneDid) = 0;
   // Finished becomes Delivered or Rejected; others stay as they are.
   virtual Status settle(const std::string& controlPlaneDid, const std::vector<SettledResult>& settled) = 0;
-  // Forgets what was accepted before `before`, but for what is running and what `controlPlaneDid` is still to get.
+  // Forgets what was accepted before `before`, but for what is running and what `controlPlaneDid` is still to get. Of
+  // the file's other agents, what they have delivered by then goes with it.
   virtual Status forgetIntents(const std::string& controlPlaneDid, WallTime before) = 0;
 
   virtual Result<StoredUsage> usage() = 0;  // all zero before the first saveUsage
@@ -106,8 +114,29 @@ class AgentState {
   virtual Status putAll(const std::vector<std::pair<std::string, std::optional<std::string>>>& values) = 0;
 };
 
+// One file and the rows of any number of agents, each of which sees its own alone. Blocking. Synchronised.
+class AgentStateFile {
+ public:
+  virtual ~AgentStateFile() = default;
+
+  // The rows of one agent, none when it is new. A file from before several agents could share one belongs to the first
+  // that asks. Conflict while the same agent's rows are out already.
+  virtual Result<std::unique_ptr<AgentState>> agent(const Did& did) = 0;
+
+  // Calls methods of this file's AgentStates and returns the error of the one that failed. Must neither throw nor call
+  // together().
+  using Work = std::function<Status()>;
+  // Runs the works in order and in one durable transaction; that has committed when this returns. Each work that fails
+  // undoes itself alone; when the commit fails, all have failed. Returns the outcome of each. Whoever calls an
+  // AgentState meanwhile waits.
+  virtual std::vector<Status> together(std::span<const Work> works) = 0;
+};
+
 // Opens or creates; the directory must exist. A file that is not ours or too new is left as it is. Errors: Io, Conflict
-// (held by another process), Malformed (not an agent's state, or damaged), Unsupported (a newer schema).
-Result<std::unique_ptr<AgentState>> openAgentState(const std::filesystem::path& path);
+// (held by another process, or by this one), Malformed (not an agent's state, or damaged), Unsupported (a newer
+// schema).
+Result<std::shared_ptr<AgentStateFile>> openAgentStateFile(const std::filesystem::path& path);
+// For one agent alone.
+Result<std::unique_ptr<AgentState>> openAgentState(const std::filesystem::path& path, const Did& agent);
 
 }  // namespace vaultysclaw::store

@@ -1,67 +1,16 @@
 #include "store/agent_state.hpp"
 
 #include <mutex>
+#include <set>
 
-#include "sqlite/open_file.hpp"
+#include "sqlite/agent_schema.hpp"
+#include "sqlite/group_commit.hpp"
 
 namespace vaultysclaw::store {
 namespace {
 
 using sqlite::Database;
-using sqlite::inTransaction;
 using sqlite::Statement;
-
-constexpr const char* kMigrations[] = {
-    R"sql(
-CREATE TABLE intents (
-  control_plane_did TEXT NOT NULL,
-  intent_id TEXT NOT NULL,
-  fingerprint TEXT NOT NULL,
-  state INTEGER NOT NULL,        -- SeenIntent::State
-  result BLOB NOT NULL,
-  accepted_at INTEGER NOT NULL,  -- times are milliseconds since 1970
-  PRIMARY KEY (control_plane_did, intent_id)
-) STRICT;
-CREATE INDEX intents_by_state ON intents (state, accepted_at);
-CREATE TABLE usage (
-  id INTEGER PRIMARY KEY CHECK (id = 1),
-  utc_day INTEGER NOT NULL,
-  prompt_today INTEGER NOT NULL,
-  completion_today INTEGER NOT NULL,
-  prompt_total INTEGER NOT NULL,
-  completion_total INTEGER NOT NULL,
-  prompt_unsynced INTEGER NOT NULL,
-  completion_unsynced INTEGER NOT NULL,
-  requests_this_hour INTEGER NOT NULL,
-  hour_window_start INTEGER NOT NULL
-) STRICT;
-CREATE TABLE delegations (
-  position INTEGER PRIMARY KEY,
-  id TEXT NOT NULL,
-  certificate TEXT NOT NULL
-) STRICT;
-CREATE TABLE small_values (
-  name TEXT PRIMARY KEY,
-  value BLOB NOT NULL
-) STRICT;
-)sql",
-    R"sql(
-ALTER TABLE usage ADD COLUMN sync_id TEXT NOT NULL DEFAULT '';
-ALTER TABLE usage ADD COLUMN prompt_syncing INTEGER NOT NULL DEFAULT 0;
-ALTER TABLE usage ADD COLUMN completion_syncing INTEGER NOT NULL DEFAULT 0;
-)sql",
-    // What had ended counts as delivered, as it did; what had been interrupted (2) is answered at the next start.
-    R"sql(
-ALTER TABLE intents ADD COLUMN intent_hash TEXT NOT NULL DEFAULT '';
-ALTER TABLE intents ADD COLUMN result_hash TEXT NOT NULL DEFAULT '';
-DROP INDEX intents_by_state;
-UPDATE intents SET state = 3 WHERE state = 1;
-UPDATE intents SET state = 0 WHERE state = 2;
-CREATE INDEX intents_open ON intents (state) WHERE state < 2;
-)sql",
-};
-
-constexpr sqlite::Schema kSchema{"agent state", sqlite::kAgentStateId, kMigrations};
 
 Bytes blobOf(std::string_view text) {
   return toBytes(asBytes(text));
@@ -84,6 +33,7 @@ Result<SeenIntent> readIntent(Statement& row) {
                     .result = textOf(row.blob()),
                     .acceptedAt = row.time()};
   const std::int64_t state = row.integer();
+  intent.repeatable = row.integer() != 0 ? Repeatable::Yes : Repeatable::No;
   const bool known =
       state == stateNumber(SeenIntent::State::Running) || state == stateNumber(SeenIntent::State::Finished) ||
       state == stateNumber(SeenIntent::State::Delivered) || state == stateNumber(SeenIntent::State::Rejected);
@@ -93,40 +43,94 @@ Result<SeenIntent> readIntent(Statement& row) {
   return intent;
 }
 
-// One connection behind one mutex: an agent writes a few rows a second, and each must be on disk before it acts.
+// One connection behind one mutex, which is held through a transaction. Recursive, for the works of a group call what
+// locks it again.
+class SqliteStateFile final : public AgentStateFile, public std::enable_shared_from_this<SqliteStateFile> {
+ public:
+  explicit SqliteStateFile(sqlite::OwnedFile file) : file_(std::move(file)) {}
+
+  Result<std::unique_ptr<AgentState>> agent(const Did& did) override;
+
+  std::vector<Status> together(std::span<const Work> works) override {
+    std::lock_guard lock(mutex_);
+    VC_ASSERT(!grouped_, "works run together within works that run together");
+    grouped_ = true;
+    auto statuses = sqlite::commitTogether(file_.db, works.size(), [&](std::size_t i) { return works[i](); }, [] {});
+    grouped_ = false;
+    return statuses;
+  }
+
+  // ---- for the views
+  std::recursive_mutex& mutex() { return mutex_; }
+  Database& db() { return file_.db; }
+  // With mutex_ held. Within a group its savepoint undoes a body that fails.
+  template <class Body>
+  Status transact(Body&& body) {
+    if (!grouped_) return sqlite::inTransaction(file_.db, body);
+    // What is written now would stand alone, and stay when the group is undone.
+    if (!file_.db.inTransaction()) return Error{Errc::Io, file_.db.path().string() + ": the transaction was undone"};
+    return body();
+  }
+  void closed(const Did& did) {
+    std::lock_guard lock(mutex_);
+    open_.erase(did.value);
+  }
+
+ private:
+  // The number of an agent, as it is after this: with rows of its own.
+  Result<std::int64_t> numberOf(const Did& did) {
+    VC_TRY_ASSIGN(const std::int64_t claimed, db().run("UPDATE agents SET did = ?1 WHERE did = '' AND NOT EXISTS "
+                                                       "(SELECT 1 FROM agents WHERE did = ?1)",
+                                                       did));
+    if (claimed == 0) VC_TRY(db().run("INSERT INTO agents (did) VALUES (?) ON CONFLICT DO NOTHING", did));
+    VC_TRY_ASSIGN(Statement found, db().query("SELECT number FROM agents WHERE did = ?", did));
+    VC_TRY_ASSIGN(const bool row, found.step());
+    if (!row) return Error{Errc::Internal, "an agent that exists cannot be read"};
+    return found.integer();
+  }
+
+  std::recursive_mutex mutex_;
+  sqlite::OwnedFile file_;      // guarded by mutex_, as what follows
+  bool grouped_ = false;        // together() runs its works
+  std::set<std::string> open_;  // the DIDs whose views exist
+};
+
 class SqliteAgentState final : public AgentState {
  public:
-  explicit SqliteAgentState(sqlite::OwnedFile file) : file_(std::move(file)) {}
+  SqliteAgentState(std::shared_ptr<SqliteStateFile> file, Did did, std::int64_t agent)
+      : file_(std::move(file)), did_(std::move(did)), agent_(agent) {}
+  ~SqliteAgentState() override { file_->closed(did_); }
 
   Result<std::optional<SeenIntent>> acceptIntent(const SeenIntent& intent, const Riders& riders) override {
-    std::lock_guard lock(mutex_);
+    std::lock_guard lock(file_->mutex());
     std::optional<SeenIntent> seen;
     const auto body = [&]() -> Status {
       VC_TRY_ASSIGN(
           const std::int64_t inserted,
-          db().run("INSERT INTO intents (control_plane_did, intent_id, fingerprint, intent_hash, state, "
-                   "result, accepted_at) VALUES (?, ?, ?, ?, 0, x'', ?) ON CONFLICT DO NOTHING",
-                   intent.controlPlaneDid, intent.intentId, intent.fingerprint, intent.intentHash, intent.acceptedAt));
+          db().run("INSERT INTO intents (agent, control_plane_did, intent_id, fingerprint, intent_hash, state, "
+                   "result, accepted_at, repeatable) VALUES (?, ?, ?, ?, ?, 0, x'', ?, ?) ON CONFLICT DO NOTHING",
+                   agent_, intent.controlPlaneDid, intent.intentId, intent.fingerprint, intent.intentHash,
+                   intent.acceptedAt, intent.repeatable == Repeatable::Yes ? 1 : 0));
       if (inserted == 0) {
         VC_TRY_ASSIGN(seen, find(intent.controlPlaneDid, intent.intentId));
         if (!seen) return Error{Errc::Internal, "an intent that exists cannot be read"};
       }
       return write(intent.controlPlaneDid, riders);
     };
-    VC_TRY(inTransaction(db(), body));
+    VC_TRY(file_->transact(body));
     return seen;
   }
 
   Result<std::optional<SeenIntent>> seenIntent(const std::string& controlPlaneDid,
                                                const std::string& intentId) override {
-    std::lock_guard lock(mutex_);
+    std::lock_guard lock(file_->mutex());
     return find(controlPlaneDid, intentId);
   }
 
   Status finishIntent(const std::string& controlPlaneDid, const std::string& intentId, const FinishedIntent& finished,
                       const Riders& riders) override {
-    std::lock_guard lock(mutex_);
-    return inTransaction(db(), [&]() -> Status {
+    std::lock_guard lock(file_->mutex());
+    return file_->transact([&]() -> Status {
       VC_TRY_ASSIGN(const std::int64_t changed, finish(controlPlaneDid, intentId, finished));
       if (changed == 1) return write(controlPlaneDid, riders);
       VC_TRY_ASSIGN(const auto known, find(controlPlaneDid, intentId));
@@ -135,14 +139,16 @@ class SqliteAgentState final : public AgentState {
     });
   }
 
-  Result<std::size_t> interruptRunning(const std::function<FinishedIntent(const SeenIntent&)>& answer) override {
-    std::lock_guard lock(mutex_);
+  Result<std::size_t> interruptRunning(const Interrupted& answer) override {
+    std::lock_guard lock(file_->mutex());
     std::vector<SeenIntent> running;
     const auto body = [&]() -> Status {
       {
-        VC_TRY_ASSIGN(Statement rows,
-                      db().query("SELECT control_plane_did, intent_id, fingerprint, intent_hash, result, accepted_at, "
-                                 "state FROM intents WHERE state < 2 AND state = 0 ORDER BY rowid"));
+        VC_TRY_ASSIGN(
+            Statement rows,
+            db().query("SELECT control_plane_did, intent_id, fingerprint, intent_hash, result, accepted_at, "
+                       "state, repeatable FROM intents WHERE state < 2 AND state = 0 AND agent = ? ORDER BY rowid",
+                       agent_));
         for (;;) {
           VC_TRY_ASSIGN(const bool row, rows.step());
           if (!row) break;
@@ -150,18 +156,24 @@ class SqliteAgentState final : public AgentState {
           running.push_back(std::move(intent));
         }
       }
-      for (const SeenIntent& intent : running) VC_TRY(finish(intent.controlPlaneDid, intent.intentId, answer(intent)));
+      for (const SeenIntent& intent : running) {
+        const auto finished = answer(intent);
+        VC_TRY(finished ? finish(intent.controlPlaneDid, intent.intentId, *finished)
+                        : db().run("DELETE FROM intents WHERE intent_id = ? AND agent = ? AND control_plane_did = ?",
+                                   intent.intentId, agent_, intent.controlPlaneDid));
+      }
       return {};
     };
-    VC_TRY(inTransaction(db(), body));
+    VC_TRY(file_->transact(body));
     return running.size();
   }
 
   Result<std::vector<OutboxEntry>> outbox(const std::string& controlPlaneDid) override {
-    std::lock_guard lock(mutex_);
-    VC_TRY_ASSIGN(Statement rows, db().query("SELECT intent_id, result_hash, length(result) FROM intents "
-                                             "WHERE state < 2 AND state = 1 AND control_plane_did = ? ORDER BY rowid",
-                                             controlPlaneDid));
+    std::lock_guard lock(file_->mutex());
+    VC_TRY_ASSIGN(Statement rows,
+                  db().query("SELECT intent_id, result_hash, length(result) FROM intents WHERE state < 2 AND state = 1 "
+                             "AND agent = ? AND control_plane_did = ? ORDER BY rowid",
+                             agent_, controlPlaneDid));
     std::vector<OutboxEntry> all;
     for (;;) {
       VC_TRY_ASSIGN(const bool row, rows.step());
@@ -172,29 +184,33 @@ class SqliteAgentState final : public AgentState {
   }
 
   Status settle(const std::string& controlPlaneDid, const std::vector<SettledResult>& settled) override {
-    std::lock_guard lock(mutex_);
-    return inTransaction(db(), [&] { return write(controlPlaneDid, {.usage = {}, .settled = settled}); });
+    std::lock_guard lock(file_->mutex());
+    return file_->transact([&] { return write(controlPlaneDid, {.usage = {}, .settled = settled}); });
   }
 
   Status forgetIntents(const std::string& controlPlaneDid, WallTime before) override {
-    std::lock_guard lock(mutex_);
+    std::lock_guard lock(file_->mutex());
     // Rows lie in the order in which they were accepted, so the first that is young enough ends the search: an index by
-    // age would cost every intent a page.
-    VC_TRY(
-        db().run("DELETE FROM intents WHERE accepted_at < ?1 AND state > 0 "
-                 "AND NOT (state = 1 AND control_plane_did = ?2) "
-                 "AND rowid < ifnull((SELECT rowid FROM intents WHERE accepted_at >= ?1 ORDER BY rowid LIMIT 1), "
-                 "9223372036854775807)",
-                 before, controlPlaneDid));
-    return {};
+    // age would cost every intent a page. What others have done with is forgotten as well, for nobody looks at it again
+    // and it would stand in the way of every later search.
+    return file_->transact([&]() -> Status {
+      VC_TRY(
+          db().run("DELETE FROM intents WHERE accepted_at < ?1 AND (state > 1 OR "
+                   "(state = 1 AND agent = ?2 AND control_plane_did <> ?3)) "
+                   "AND rowid < ifnull((SELECT rowid FROM intents WHERE accepted_at >= ?1 ORDER BY rowid LIMIT 1), "
+                   "9223372036854775807)",
+                   before, agent_, controlPlaneDid));
+      return {};
+    });
   }
 
   Result<StoredUsage> usage() override {
-    std::lock_guard lock(mutex_);
+    std::lock_guard lock(file_->mutex());
     VC_TRY_ASSIGN(Statement found,
                   db().query("SELECT utc_day, prompt_today, completion_today, prompt_total, completion_total, "
                              "prompt_unsynced, completion_unsynced, sync_id, prompt_syncing, completion_syncing, "
-                             "requests_this_hour, hour_window_start FROM usage"));
+                             "requests_this_hour, hour_window_start FROM usage WHERE agent = ?",
+                             agent_));
     VC_TRY_ASSIGN(const bool row, found.step());
     if (!row) return StoredUsage{};
     return StoredUsage{.utcDay = found.integer(),
@@ -212,13 +228,14 @@ class SqliteAgentState final : public AgentState {
   }
 
   Status saveUsage(const StoredUsage& usage) override {
-    std::lock_guard lock(mutex_);
-    return writeUsage(usage);
+    std::lock_guard lock(file_->mutex());
+    return file_->transact([&] { return writeUsage(usage); });
   }
 
   Result<std::vector<StoredDelegation>> delegations() override {
-    std::lock_guard lock(mutex_);
-    VC_TRY_ASSIGN(Statement rows, db().query("SELECT id, certificate FROM delegations ORDER BY position"));
+    std::lock_guard lock(file_->mutex());
+    VC_TRY_ASSIGN(Statement rows,
+                  db().query("SELECT id, certificate FROM delegations WHERE agent = ? ORDER BY position", agent_));
     std::vector<StoredDelegation> all;
     for (;;) {
       VC_TRY_ASSIGN(const bool row, rows.step());
@@ -228,45 +245,48 @@ class SqliteAgentState final : public AgentState {
   }
 
   Status replaceDelegations(const std::vector<StoredDelegation>& all) override {
-    std::lock_guard lock(mutex_);
-    return inTransaction(db(), [&]() -> Status {
-      VC_TRY(db().run("DELETE FROM delegations"));
+    std::lock_guard lock(file_->mutex());
+    return file_->transact([&]() -> Status {
+      VC_TRY(db().run("DELETE FROM delegations WHERE agent = ?", agent_));
       std::int64_t position = 0;
       for (const StoredDelegation& d : all) {
-        VC_TRY(db().run("INSERT INTO delegations (position, id, certificate) VALUES (?, ?, ?)", ++position, d.id,
-                        d.certificate));
+        VC_TRY(db().run("INSERT INTO delegations (agent, position, id, certificate) VALUES (?, ?, ?, ?)", agent_,
+                        ++position, d.id, d.certificate));
       }
       return {};
     });
   }
 
   Result<std::optional<std::string>> get(const std::string& key) override {
-    std::lock_guard lock(mutex_);
-    VC_TRY_ASSIGN(Statement found, db().query("SELECT value FROM small_values WHERE name = ?", key));
+    std::lock_guard lock(file_->mutex());
+    VC_TRY_ASSIGN(Statement found,
+                  db().query("SELECT value FROM small_values WHERE agent = ? AND name = ?", agent_, key));
     VC_TRY_ASSIGN(const bool row, found.step());
     return row ? std::optional(textOf(found.blob())) : std::nullopt;
   }
 
   Status putAll(const std::vector<std::pair<std::string, std::optional<std::string>>>& values) override {
-    std::lock_guard lock(mutex_);
-    return inTransaction(db(), [&]() -> Status {
+    std::lock_guard lock(file_->mutex());
+    return file_->transact([&]() -> Status {
       for (const auto& [key, value] : values) {
-        VC_TRY(value ? db().run("INSERT OR REPLACE INTO small_values (name, value) VALUES (?, ?)", key, blobOf(*value))
-                     : db().run("DELETE FROM small_values WHERE name = ?", key));
+        VC_TRY(value ? db().run("INSERT OR REPLACE INTO small_values (agent, name, value) VALUES (?, ?, ?)", agent_,
+                                key, blobOf(*value))
+                     : db().run("DELETE FROM small_values WHERE agent = ? AND name = ?", agent_, key));
       }
       return {};
     });
   }
 
  private:
-  Database& db() { return file_.db; }
+  // These run under the file's mutex.
+  Database& db() { return file_->db(); }
 
-  // These run under mutex_.
   Result<std::optional<SeenIntent>> find(const std::string& controlPlaneDid, const std::string& intentId) {
-    VC_TRY_ASSIGN(Statement found,
-                  db().query("SELECT control_plane_did, intent_id, fingerprint, intent_hash, result, accepted_at, "
-                             "state FROM intents WHERE control_plane_did = ? AND intent_id = ?",
-                             controlPlaneDid, intentId));
+    VC_TRY_ASSIGN(
+        Statement found,
+        db().query("SELECT control_plane_did, intent_id, fingerprint, intent_hash, result, accepted_at, "
+                   "state, repeatable FROM intents WHERE intent_id = ? AND agent = ? AND control_plane_did = ?",
+                   intentId, agent_, controlPlaneDid));
     VC_TRY_ASSIGN(const bool row, found.step());
     if (!row) return std::optional<SeenIntent>();
     VC_TRY_ASSIGN(SeenIntent seen, readIntent(found));
@@ -278,43 +298,68 @@ class SqliteAgentState final : public AgentState {
                               const FinishedIntent& finished) {
     return db().run(
         "UPDATE intents SET state = 1, result = ?, result_hash = ? "
-        "WHERE control_plane_did = ? AND intent_id = ? AND state = 0",
-        blobOf(finished.result), finished.resultHash, controlPlaneDid, intentId);
+        "WHERE intent_id = ? AND agent = ? AND control_plane_did = ? AND state = 0",
+        blobOf(finished.result), finished.resultHash, intentId, agent_, controlPlaneDid);
   }
 
   Status write(const std::string& controlPlaneDid, const Riders& riders) {
     if (riders.usage) VC_TRY(writeUsage(*riders.usage));
     for (const SettledResult& s : riders.settled) {
-      VC_TRY(db().run("UPDATE intents SET state = ? WHERE control_plane_did = ? AND intent_id = ? AND state = 1",
-                      stateNumber(s.state), controlPlaneDid, s.intentId));
+      VC_TRY(
+          db().run("UPDATE intents SET state = ? "
+                   "WHERE intent_id = ? AND agent = ? AND control_plane_did = ? AND state = 1",
+                   stateNumber(s.state), s.intentId, agent_, controlPlaneDid));
     }
     return {};
   }
 
   Status writeUsage(const StoredUsage& u) {
     VC_TRY(db().run(
-        "INSERT OR REPLACE INTO usage (id, utc_day, prompt_today, completion_today, prompt_total, "
+        "INSERT OR REPLACE INTO usage (agent, utc_day, prompt_today, completion_today, prompt_total, "
         "completion_total, prompt_unsynced, completion_unsynced, sync_id, prompt_syncing, completion_syncing, "
-        "requests_this_hour, hour_window_start) VALUES (1, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
-        u.utcDay, u.promptToday, u.completionToday, u.promptTotal, u.completionTotal, u.promptUnsynced,
+        "requests_this_hour, hour_window_start) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
+        agent_, u.utcDay, u.promptToday, u.completionToday, u.promptTotal, u.completionTotal, u.promptUnsynced,
         u.completionUnsynced, u.syncId, u.promptSyncing, u.completionSyncing, u.requestsThisHour, u.hourWindowStart));
     return {};
   }
 
-  std::mutex mutex_;
-  sqlite::OwnedFile file_;
+  const std::shared_ptr<SqliteStateFile> file_;
+  const Did did_;
+  const std::int64_t agent_;  // its number in the file
 };
+
+Result<std::unique_ptr<AgentState>> SqliteStateFile::agent(const Did& did) {
+  VC_ASSERT(!did.value.empty(), "an agent without a DID has no state");
+  std::lock_guard lock(mutex_);
+  if (open_.contains(did.value))
+    return Error{Errc::Conflict, file_.db.path().string() +
+                                     " is in use by another agent of this process, of the same " + "identity " +
+                                     did.value + "; stop that one first, or give this one its own"};
+  std::int64_t number = 0;
+  VC_TRY(transact([&]() -> Status {
+    VC_TRY_ASSIGN(number, numberOf(did));
+    return {};
+  }));
+  auto view = std::make_unique<SqliteAgentState>(shared_from_this(), did, number);
+  open_.insert(did.value);
+  return std::unique_ptr<AgentState>(std::move(view));
+}
 
 }  // namespace
 
-Result<std::unique_ptr<AgentState>> openAgentState(const std::filesystem::path& path) {
-  VC_TRY_ASSIGN(sqlite::OwnedFile file, sqlite::openOwned(path, kSchema));
-  // An intent takes about seven pages, and a log that is written over costs the disk less than one that grows.
+Result<std::shared_ptr<AgentStateFile>> openAgentStateFile(const std::filesystem::path& path) {
+  VC_TRY_ASSIGN(sqlite::OwnedFile file, sqlite::openOwned(path, sqlite::kAgentSchema));
+  // A log that is written over costs the disk less than one that grows.
   VC_TRY(file.db.script("PRAGMA wal_autocheckpoint=256;"));
   // In KiB. Intents are written and looked up at the end of the file, and what is not kept comes from the kernel's
   // cache: SQLite's default of 2 MiB would be a seventh of a small agent's memory, and fifty agents' 100 MiB.
   VC_TRY(file.db.script("PRAGMA cache_size=-256;"));
-  return std::unique_ptr<AgentState>(std::make_unique<SqliteAgentState>(std::move(file)));
+  return std::shared_ptr<AgentStateFile>(std::make_shared<SqliteStateFile>(std::move(file)));
+}
+
+Result<std::unique_ptr<AgentState>> openAgentState(const std::filesystem::path& path, const Did& agent) {
+  VC_TRY_ASSIGN(const std::shared_ptr<AgentStateFile> file, openAgentStateFile(path));
+  return file->agent(agent);
 }
 
 }  // namespace vaultysclaw::store

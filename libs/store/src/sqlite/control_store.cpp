@@ -6,6 +6,7 @@
 #include <thread>
 
 #include "sqlite/control_writer.hpp"
+#include "sqlite/group_commit.hpp"
 
 namespace vaultysclaw::store {
 namespace {
@@ -34,63 +35,14 @@ class Committer {
 
   // Every job's status is final when this returns.
   void commit(std::vector<Job>& jobs) {
-    std::size_t next = 0;
-    while (next < jobs.size()) next = commitFrom(jobs, next);
+    std::vector<Status> statuses = sqlite::commitTogether(
+        db_, jobs.size(), [&](std::size_t i) { return jobs[i].work(writer_); }, [&] { writer_.forget(); });
+    for (std::size_t i = 0; i < jobs.size(); ++i) jobs[i].status = std::move(statuses[i]);
   }
 
   const std::filesystem::path& path() const { return db_.path(); }
 
  private:
-  // One transaction from `first` on. Returns the first job it has not decided: SQLite ends a transaction by itself on a
-  // full disk or an I/O error, and then what stands behind the job that met it deserves a try of its own.
-  std::size_t commitFrom(std::vector<Job>& jobs, std::size_t first) {
-    if (first + 1 == jobs.size()) {
-      commitAlone(jobs[first]);
-      return jobs.size();
-    }
-    const auto failAll = [&](std::size_t end, const Error& error) {
-      writer_.forget();
-      for (std::size_t i = first; i < end; ++i) {
-        if (jobs[i].status.ok()) jobs[i].status = error;
-      }
-      return end;
-    };
-    if (auto begun = db_.run("BEGIN IMMEDIATE"); !begun.ok()) return failAll(jobs.size(), begun.error());
-    for (std::size_t i = first; i < jobs.size(); ++i) {
-      const Status broken = runInSavepoint(jobs[i]);
-      if (!broken.ok()) {
-        if (db_.inTransaction()) static_cast<void>(db_.run("ROLLBACK"));
-        return failAll(i + 1, broken.error());
-      }
-    }
-    const Status committed = db_.commit();
-    if (committed.ok()) return jobs.size();
-    if (db_.inTransaction()) static_cast<void>(db_.run("ROLLBACK"));
-    return failAll(jobs.size(), committed.error());
-  }
-
-  // The transaction undoes what a savepoint would.
-  void commitAlone(Job& job) {
-    job.status = inTransaction(db_, [&] { return job.work(writer_); });
-    if (!job.status.ok()) writer_.forget();
-  }
-
-  // The job's own outcome goes to its status; an error returned means that the transaction is lost.
-  Status runInSavepoint(Job& job) {
-    VC_TRY(db_.run("SAVEPOINT work"));
-    job.status = job.work(writer_);
-    if (!db_.inTransaction()) {
-      return job.status.ok() ? Error{Errc::Io, db_.path().string() + ": the transaction was undone"}
-                             : job.status.error();
-    }
-    if (!job.status.ok()) {
-      writer_.forget();
-      VC_TRY(db_.run("ROLLBACK TO work"));
-    }
-    VC_TRY(db_.run("RELEASE work"));
-    return {};
-  }
-
   Database db_;
   sqlite::Writer writer_;
 };

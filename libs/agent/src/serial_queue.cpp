@@ -1,8 +1,8 @@
-#include "state_queue.hpp"
+#include "serial_queue.hpp"
 
 namespace vaultysclaw::detail {
 
-bool StateQueue::submit(Task task) {
+bool SerialQueue::submit(Task task) {
   std::lock_guard lock(mutex_);
   if (waiting_.size() >= kMaxWaiting) return false;
   waiting_.push_back(std::move(task));
@@ -12,7 +12,7 @@ bool StateQueue::submit(Task task) {
   return running_;
 }
 
-void StateQueue::run() {
+void SerialQueue::run() {
   std::vector<Task> batch;
   for (;;) {
     batch.clear();

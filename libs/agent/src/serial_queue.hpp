@@ -1,4 +1,4 @@
-// The order of what one agent asks of its state file. Internal.
+// The order of what workers do for one agent. Internal.
 #pragma once
 
 #include <memory>
@@ -10,10 +10,10 @@
 namespace vaultysclaw::detail {
 
 // Runs tasks one at a time and in order, on whichever worker is free: agents that share a Runtime do not wait for each
-// other's disk. Synchronised. Shared by its owner and the task under way; the workers outlive it.
-class StateQueue : public std::enable_shared_from_this<StateQueue> {
+// other. Synchronised. Shared by its owner and the task under way; the workers outlive it.
+class SerialQueue : public std::enable_shared_from_this<SerialQueue> {
  public:
-  explicit StateQueue(Workers& workers) : workers_(workers) {}
+  explicit SerialQueue(Workers& workers) : workers_(workers) {}
 
   // False when too many wait, or when the workers take no more; the task is then destroyed unrun.
   [[nodiscard]] bool submit(Task task);
