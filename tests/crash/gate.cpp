@@ -70,6 +70,7 @@ struct Gate::Pair {
   };
   int fds[2] = {-1, -1};
   Way ways[2];
+  bool corrupted = false;
   bool mute = false;  // bytes were lost: neither side hears anything any more
 
   bool gone() const { return fds[0] < 0 && fds[1] < 0; }
@@ -162,6 +163,14 @@ void Gate::cut(std::size_t link, Told told) {
   wake();
 }
 
+void Gate::cutCorrupted(std::size_t link) {
+  const std::lock_guard lock(mutex_);
+  for (auto& pair : links_.at(link)->pairs) {
+    if (pair->corrupted) pair->resetBoth();
+  }
+  wake();
+}
+
 GateCounts Gate::counts(std::size_t link) const {
   const std::lock_guard lock(mutex_);
   return links_.at(link)->counts;
@@ -237,6 +246,7 @@ void Gate::run() {
       char& victim = bytes[(r >> 8) % bytes.size()];
       victim = static_cast<char>(victim ^ (1 << (r % 8)));
       ++link.counts.corrupted;
+      pair.corrupted = true;
     }
     link.counts.bytes += bytes.size();
     way.queued += bytes.size();

@@ -48,6 +48,8 @@ class Gate {
   void setDelay(std::size_t link, std::chrono::milliseconds delay);
   // Ends the link's connections with a reset. Who is not told keeps a connection that never says anything again.
   void cut(std::size_t link, Told told = Told::Both);
+  // As cut(), for those connections alone that had bits changed.
+  void cutCorrupted(std::size_t link);
   GateCounts counts(std::size_t link) const;
 
  private:

@@ -177,7 +177,7 @@ TEST(Gate, TricklesEverythingInTheEnd) {
 
 TEST(Gate, CorruptsBitsAndLengthsStay) {
   Gate gate;
-  const auto link = gate.add();
+  const auto link = gate.add(), other = gate.add();
   Connection c(gate, link);
   gate.setFlow(link, Flow::Corrupt);
   const std::string text(32, 'z');
@@ -188,6 +188,12 @@ TEST(Gate, CorruptsBitsAndLengthsStay) {
     ASSERT_EQ(got.size(), text.size());
   }
   EXPECT_NE(got, text);
+  Connection whole(gate, other);
+  gate.cutCorrupted(link);
+  gate.cutCorrupted(other);
+  EXPECT_TRUE(c.nearEnded());
+  whole.sendNear(text);
+  EXPECT_EQ(whole.readFar(text.size()), text);
 }
 
 }  // namespace

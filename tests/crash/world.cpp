@@ -200,8 +200,12 @@ void World::undo(const Harm& harm) {
     case HarmKind::Swallow:
     case HarmKind::Stall:
     case HarmKind::Trickle:
-    case HarmKind::Corrupt:
       return gate_.setFlow(link, Flow::Pass);
+    case HarmKind::Corrupt:
+      gate_.setFlow(link, Flow::Pass);
+      // The length of a WebSocket frame is nobody's to protect: one that was changed keeps its reader waiting for bytes
+      // until the handshake's 60 s or the heartbeat's 90 s are over, which is more than a round has.
+      return gate_.cutCorrupted(link);
   }
 }
 
