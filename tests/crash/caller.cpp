@@ -175,8 +175,9 @@ bool Caller::chat() {
     answered = reply.has_value();
     see(reply ? "was answered " + std::to_string(reply->status) : "lost the stream");
     if (reply && reply->status != 200) chat.refused = reply->status;
-    // Before the first event nobody knows whether there is a chat that could be taken up.
-    const bool again = chat.resumable && chat.begun && !chat.done && (!reply || reply->status == 503);
+    // Also when nothing has come: the question may have.
+    const bool again =
+        chat.resumable && !chat.done && !chat.error && (!reply || (request.method == "GET" && reply->status == 503));
     if (!again || Clock::now() >= until) break;
     std::this_thread::sleep_for(kBetweenAttempts);
     const std::int64_t next = chat.numbers.empty() ? 0 : chat.numbers.back() + 1;

@@ -278,10 +278,40 @@ TEST_F(Processes, AChatWhoseCallerLeavesIsStoppedInTheAgent) {
                      {"VAULTYSCLAW_TOKEN_FILE", (directory_.path() / "cp/api.token").string()}},
                     directory_.path());
   ASSERT_TRUE(eventually([&] { return chat.out().find("tick tick") != std::string::npos; })) << chat.err();
-  chat.signal(SIGKILL);
-  ASSERT_TRUE(chat.wait(10s));
+  chat.signal(SIGINT);
+  EXPECT_EQ(chat.wait(10s), 1);
+  EXPECT_THAT(chat.err(), HasSubstr("stopped"));
   EXPECT_TRUE(eventually([&] { return probe_->out().find("chat stopped") != std::string::npos; })) << probe_->out();
   EXPECT_EQ(cliJson({"run", "probe", "text_generation", "{}"})["status"], "success");
+}
+
+TEST_F(Processes, AChatThatCannotGoOnSaysWhy) {
+  ASSERT_NO_FATAL_FAILURE(startControlPlane());
+  startProbe();
+  ASSERT_NO_FATAL_FAILURE(approveProbe());
+  std::optional<ChildProcess> chat;
+  const auto talk = [&](const std::string& name) {
+    chat.emplace(
+        name, std::vector<std::string>{kProduct, "chat", "probe", "forever"},
+        std::map<std::string, std::string>{{"VAULTYSCLAW_URL", "http://127.0.0.1:" + std::to_string(httpPort_)},
+                                           {"VAULTYSCLAW_TOKEN_FILE", (directory_.path() / "cp/api.token").string()}},
+        directory_.path());
+    ASSERT_TRUE(eventually([&] { return chat->out().find("tick tick") != std::string::npos; })) << chat->err();
+  };
+  ASSERT_NO_FATAL_FAILURE(talk("chat-1"));
+  probe_->signal(SIGKILL);
+  ASSERT_TRUE(probe_->wait(10s));
+  startProbe();
+  EXPECT_EQ(chat->wait(30s), 1);
+  EXPECT_THAT(chat->err(), HasSubstr("it was restarted"));
+
+  ASSERT_TRUE(eventually([&] { return probeIs("connected"); }));
+  ASSERT_NO_FATAL_FAILURE(talk("chat-2"));
+  controlPlane_->signal(SIGKILL);
+  ASSERT_TRUE(controlPlane_->wait(10s));
+  ASSERT_NO_FATAL_FAILURE(startControlPlane());
+  EXPECT_EQ(chat->wait(30s), 1);
+  EXPECT_THAT(chat->err(), HasSubstr("the control plane was restarted"));
 }
 
 TEST_F(Processes, HttpProxyExampleForwardsIntentsAndChats) {

@@ -283,7 +283,9 @@ class CommandLine {
   }
 
   void addChat() {
-    auto& c = command(app_, "chat", "Talks to an agent; without a message, until you end it",
+    auto& c = command(app_, "chat",
+                      "Talks to an agent; without a message, until you end it. A broken connection is made again, and "
+                      "Ctrl-C stops an answer",
                       "  vaultysclaw chat echo-agent 'What can you do?'\n  vaultysclaw chat echo-agent\n"
                       "  git diff | vaultysclaw chat reviewer -",
                       [this](Context& context) {
@@ -354,7 +356,8 @@ class CommandLine {
                       [this](Context& context) { return trustControlPlane(context, trust_); });
     file(c, "path", trust_.path, "The agent's identity file")->required();
     auto* did = c.add_option("did", trust_.did, "DID of the control plane, as it shows it when it starts");
-    file(c, "--state", trust_.statePath, "The agent's state file, if it is not beside the identity file");
+    file(c, "--state", trust_.statePath,
+         "The agent's state file, alone or shared, if it is not beside the identity file");
     c.add_flag("--reset", trust_.reset, "Forgets the control plane")->excludes(did);
   }
 

@@ -73,6 +73,13 @@ class Hub final : public ControlPlane, private SessionHost {
   void chat(ChatRequest request, ChatEvents events, std::function<void(Result<StartedChat>)> reply) override {
     if (open<StartedChat>(reply)) chats_.start(std::move(request), std::move(events), std::move(reply));
   }
+  void resumeChat(const Did& did, const ConversationId& conversation, std::uint64_t fromEvent, ChatEvents events,
+                  std::function<void(Result<StartedChat>)> reply) override {
+    if (open<StartedChat>(reply)) chats_.resume(did, conversation, fromEvent, std::move(events), std::move(reply));
+  }
+  void cancelChat(const Did& did, const ConversationId& conversation, Reply<std::monostate> reply) override {
+    if (open(reply)) chats_.cancel(did, conversation, std::move(reply));
+  }
 
   void audit(store::AuditFilter filter, store::Page page, Reply<AuditView> reply) override;
   void verifyAudit(Reply<AuditCheck> reply) override;
@@ -238,6 +245,7 @@ void Hub::admit(Session& session, const Did& did, const Candidate* candidate) {
   context_.ports.log.info("agent", printable(agent->row.name) + " (" + did.value + ") connected from " + peer.address);
   session.connect(did, agent->grant);
   if (agent->row.paused) session.tell(protocol::Pause{*agent->row.paused});
+  chats_.agentBack(did);
   if (old && old.get() != &session)
     old->close(net::close_code::kNormal, "replaced by another connection of this agent");
 }
@@ -367,6 +375,7 @@ void Hub::deleteAgent(const Did& did, std::string actor, Reply<std::monostate> r
                        }
                      }
                      registry_.drop(did);
+                     chats_.agentRemoved(did);
                      reply(std::monostate{});
                    });
 }

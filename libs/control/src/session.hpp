@@ -86,6 +86,8 @@ class Session : public std::enable_shared_from_this<Session> {
   const InUse& inUse() const { return inUse_; }
   const std::string& listed() const { return listed_; }  // identity::Features::text()
   bool ready() const { return ready_ && phase_ == Phase::Connected; }
+  // Of the sealed channel; empty without one.
+  std::string channel() const { return channel_ ? channel_->channel() : std::string(); }
   // Who the agent is, for verifying what it signs. There when signed-results is in use.
   const identity::VaultysId& identity() const { return *identity_; }
   // Sends one of the messages that docs/protocol.md 7.8 marks *, if the agent understands them.

@@ -197,6 +197,18 @@ class ScriptedPlane final : public ControlPlane {
     }
     loop_.post([this, reply] { reply(startedChat()); });
   }
+  void resumeChat(const Did& did, const ConversationId& conversation, std::uint64_t fromEvent, ChatEvents events,
+                  std::function<void(Result<StartedChat>)> reply) override {
+    lastId = did.value + " " + conversation.value + " " + std::to_string(fromEvent);
+    if (error) return loop_.post([reply, e = *error] { reply(e); });
+    chatRequest.emplace().conversationId = conversation;
+    chatEvents = std::move(events);
+    loop_.post([this, reply] { reply(startedChat()); });
+  }
+  void cancelChat(const Did& did, const ConversationId& conversation, Reply<std::monostate> reply) override {
+    lastId = "cancel " + did.value + " " + conversation.value;
+    answer(std::move(reply), std::monostate{});
+  }
   void releaseHeld() { std::exchange(held_, nullptr)(); }
   void audit(store::AuditFilter filter, store::Page page, Reply<AuditView> reply) override {
     auditFilter = std::move(filter);

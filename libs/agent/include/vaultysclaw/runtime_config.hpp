@@ -75,7 +75,10 @@ struct AgentRuntimeConfig {
   // connection counts as lost.
   std::chrono::milliseconds pingInterval{20'000};
   // Counters, intents and their results until they are acknowledged, and whom the agent trusts. Empty: vaultysIdPath +
-  // ".state".
+  // ".state". Agents with one Runtime may name the same file: each keeps its own, and they share the disk's time, which
+  // is most of what many agents with little to do cost. Other processes are refused while one of them runs, and so is
+  // the same identity a second time. A file of a version that could not be shared belongs to the first agent that opens
+  // it: start its own one alone before others name it.
   std::string statePath = {};
   // Reported at registration.
   std::string version = "0.1.0";

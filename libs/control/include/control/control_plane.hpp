@@ -42,6 +42,11 @@ struct ControlOptions {
   std::size_t maxPendingRegistrations = 256, maxPendingRegistrationsPerAddress = 8;
   std::size_t maxPendingIntentsPerAgent = 1024, maxChatsPerAgent = 64;
   std::size_t maxPendingIntents = 100'000;  // of all agents, those that wait to be sent included
+  // How long an answer goes on without its agent's connection, without a reader, and is kept after its end (7.8).
+  Duration chatResumeTime = std::chrono::minutes(2);
+  std::size_t maxKeptChatBytes = std::size_t{1} << 20;        // of an answer that can be read again: its newest events
+  std::size_t maxKeptChatBytesInAll = std::size_t{64} << 20;  // then those that are over go first
+  std::size_t maxKeptQuestionBytes = std::size_t{64} << 20;   // in all, of questions that may have to be sent again
   // Outputs of results that nobody waits for any more and that are on their way to the store; one may be longer.
   std::size_t maxLateResultBytesPerAgent = std::size_t{32} << 20;
 };
@@ -108,6 +113,8 @@ struct GrantChange {
   void apply(policy::Grant& grant) const;
 };
 
+// Whether an answer goes on, for a while, when nobody reads it, and can be read again.
+enum class Resumable : bool { No, Yes };
 struct ChatRequest {
   Did did;
   std::optional<ConversationId> conversationId;  // absent: a new one
@@ -116,6 +123,7 @@ struct ChatRequest {
   std::optional<Duration> timeout;  // at most, and by default, ControlOptions::chatTimeout
   std::string requestedBy = "operator";
   std::optional<protocol::TraceContext> trace;
+  Resumable resumable = Resumable::No;
 };
 struct ChatEvents {
   std::function<void(std::string_view text)> onChunk;
@@ -123,8 +131,8 @@ struct ChatEvents {
   std::function<void()> onDone;                                               // last
   std::function<void(std::string_view code, std::string_view text)> onError;  // last, instead of onDone
 };
-// Ends the conversation when destroyed before its end: later chunks are dropped, and an agent that can be told to stop
-// is told.
+// Destroyed before the end: nothing more is heard, and the conversation ends (an agent that can be told to stop is
+// told), at once, or, when it is resumable, if nobody resumes it in time.
 using ChatHandle = Timer;
 
 struct Counters {  // since start, for /metrics
@@ -133,7 +141,8 @@ struct Counters {  // since start, for /metrics
   std::uint64_t intentsResent = 0, intentsExpired = 0;
   std::uint64_t resultsRefused = 0;
   std::uint64_t channelsSealed = 0, channelsBroken = 0;
-  std::uint64_t chatsStarted = 0, chatChunks = 0, messagesIn = 0, messagesOut = 0, messagesRefused = 0;
+  std::uint64_t chatsStarted = 0, chatsResumed = 0, chatChunks = 0, messagesIn = 0, messagesOut = 0,
+                messagesRefused = 0;
   std::size_t connectedAgents = 0, openConnections = 0, pendingIntents = 0, queuedIntents = 0;
   std::size_t pendingRegistrations = 0, activeChats = 0;
 };
@@ -222,6 +231,14 @@ class ControlPlane {
     ChatHandle handle;
   };
   virtual void chat(ChatRequest request, ChatEvents events, std::function<void(Result<StartedChat>)> reply) = 0;
+  // The events of a resumable chat from number `fromEvent` on: those that are kept, then the others as they come. The
+  // chunks, thoughts and the end of an answer are numbered from 0. Whoever has listened hears an error `conflict`.
+  // NotFound; Expired (over and heard, or no longer kept); InvalidArgument (there is no such event yet).
+  virtual void resumeChat(const Did& did, const ConversationId& conversation, std::uint64_t fromEvent,
+                          ChatEvents events, std::function<void(Result<StartedChat>)> reply) = 0;
+  // Whoever listens hears an error `cancelled`, and an agent that can be told to stop is told. What is kept goes.
+  // NotFound.
+  virtual void cancelChat(const Did& did, const ConversationId& conversation, Reply<std::monostate> reply) = 0;
 
   struct AuditView {
     store::Listing<store::AuditRow> rows;

@@ -23,6 +23,8 @@ struct Call {
   const net::HttpRequest& request() const { return exchange->request(); }
 };
 
+class EventStream;
+
 // Confined to the control plane's loop.
 class Core : public std::enable_shared_from_this<Core> {
  public:
@@ -65,6 +67,8 @@ class Core : public std::enable_shared_from_this<Core> {
   void cancelIntent(Call call);
   // routes_chat.cpp
   void chat(Call call);
+  void resumeChat(Call call);
+  void cancelChat(Call call);
 
  private:
   void dispatch(Call call, std::string path);
@@ -75,6 +79,8 @@ class Core : public std::enable_shared_from_this<Core> {
   void fail(const Call& call, const Error& error) const { fail(call, toApiError(error)); }
   // The request's body; answers and returns nothing when there is none to use.
   std::optional<Body> body(const Call& call) const;
+  std::function<void(Result<ControlPlane::StartedChat>)> replyStream(const Call& call,
+                                                                     const std::shared_ptr<EventStream>& stream);
   // Answers with the agent as it is now.
   Reply<AgentView> replyAgent(const Call& call);
   // The :did of the path; answers 404 when it cannot be one.

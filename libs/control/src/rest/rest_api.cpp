@@ -82,7 +82,10 @@ const std::vector<Core::Route>& Core::routes() {
       {"POST", "/api/intents/:id/cancel", &Core::cancelIntent, "Nobody wants this intent's result any more"},
       {"POST", "/api/chat", &Core::chat,
        "Talks to an agent, answered as server-sent events: {did, message or messages, conversationId, stream, "
-       "thinking, timeoutMs}"},
+       "thinking, timeoutMs, resumable}"},
+      {"GET", "/api/chat/:did/:conversationId", &Core::resumeChat,
+       "Goes on reading an answer that is resumable: ?fromSeq, or the header Last-Event-ID"},
+      {"DELETE", "/api/chat/:did/:conversationId", &Core::cancelChat, "Stops an answer and forgets it"},
       {"GET", "/api/audit", &Core::listAudit, "What was done: ?actor, action, target, limit, offset"},
       {"GET", "/api/audit/verify", &Core::verifyAudit, "Checks the audit's hash chain"},
   };

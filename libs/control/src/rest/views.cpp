@@ -265,6 +265,7 @@ std::string metricsText(const Counters& c, const std::string& version, double up
   counter("channels_sealed_total", "Handshakes that made a sealed channel.", c.channelsSealed);
   counter("channels_broken_total", "Sealed connections closed for data that did not open.", c.channelsBroken);
   counter("chats_started_total", "Conversations started.", c.chatsStarted);
+  counter("chats_resumed_total", "Times that the rest of an answer was asked for.", c.chatsResumed);
   counter("chat_chunks_total", "Pieces of answers received.", c.chatChunks);
   counter("messages_received_total", "Messages from agents.", c.messagesIn);
   counter("messages_sent_total", "Messages to agents.", c.messagesOut);
