@@ -191,6 +191,26 @@ TEST(Checker, FindsASuccessThatIsStoredAsAFailure) {
   EXPECT_THAT(found, finds(Fault::Lost, "its handler succeeded"));
 }
 
+TEST(Checker, AllowsAnErrorThatWasMadeOnPurposeToWhatDidNotRun) {
+  const auto failed = [](Evidence& e, const char* id) {
+    e.stored[id].status = "failed";
+    e.stored[id].code = "failed";
+    e.stored[id].error = "failpoint x";
+  };
+  EXPECT_THAT(checkAfter([&](Evidence& e) { failed(e, "i4"); }), finds(Fault::Wrong, "failed with code failed"));
+  EXPECT_THAT(checkAfter([&](Evidence& e) {
+                failed(e, "i4");
+                e.injected = "failpoint";
+              }),
+              IsEmpty());
+  EXPECT_THAT(checkAfter([&](Evidence& e) {
+                failed(e, "i1");
+                e.promises["w1"].result.reset();
+                e.injected = "failpoint";
+              }),
+              finds(Fault::Lost, "its handler succeeded"));
+}
+
 TEST(Checker, FindsAnInterruptionThatNobodyCaused) {
   EXPECT_THAT(checkAfter([](Evidence& e) { e.executed["i3"][0].pid = kProcess; }),
               ::testing::Contains(AllOf(Field(&Violation::fault, Fault::Lost),

@@ -80,6 +80,7 @@ Evidence Examiner::part() const {
   out.didOfAgent = all_.didOfAgent;
   out.chats = all_.chats;
   out.died = all_.died;
+  out.injected = all_.injected;
   std::set<std::string> works = works_;
   for (const auto& id : ids_) {
     if (const auto row = all_.stored.find(id); row != all_.stored.end()) {

@@ -24,6 +24,8 @@ class Examiner {
   std::vector<Violation> examineEverything();
   // A process that was killed since the last time nothing was found: its chats may break off.
   void noteDeath(const std::string& process) { all_.died.insert(process); }
+  // Errors with this text are made on purpose from now on.
+  void expectError(const std::string& text) { all_.injected = text; }
   // Does not hold what was found against the world any longer.
   void forgive();
 

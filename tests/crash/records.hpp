@@ -78,6 +78,7 @@ struct Evidence {
   std::set<int> killed;                           // process ids
   std::set<std::string> died;                     // names of processes that were killed while the chats ran
   std::map<std::string, std::string> didOfAgent;  // by name
+  std::string injected = {};  // text of an error that is made on purpose; what did not run may have failed with it
 };
 
 enum class Fault : std::uint8_t { Lost, Duplicated, Stuck, Wrong };
