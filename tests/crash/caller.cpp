@@ -90,6 +90,7 @@ bool Caller::attempt(Wish& wish) {
   const auto reply = client_.exchange(request);
   if (!reply) {
     ledger_.note(wish.work, name_ + " got no answer", [&](Promise& p) {
+      ++p.attempts;
       p.answered = false;
       // Whoever has a key may come back, so the end of the connection does not cancel.
       if (wish.ask == Ask::Run && wish.key.empty()) p.mayEndCancelled = true;
@@ -108,6 +109,7 @@ void Caller::understand(Wish& wish, const harness::HttpReply& reply) {
   std::string event = name_ + " is answered " + std::to_string(reply.status) + " " + id;
   if (reply.status >= 300 && json.is_object()) event += text(json, "code") + ": " + text(json, "error");
   ledger_.note(wish.work, event, [&](Promise& p) {
+    ++p.attempts;
     p.answered = true;
     p.status = reply.status;
     if (!id.empty()) p.ids.insert(id);

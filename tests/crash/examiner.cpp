@@ -52,10 +52,12 @@ void Examiner::readRecords() {
   for (auto& promise : ledger_.takeChanged()) {
     works_.insert(promise.work);
     ids_.insert(promise.ids.begin(), promise.ids.end());
+    hardships_.askedAgain += promise.answered && promise.attempts > 1;
     all_.promises[promise.work] = std::move(promise);
   }
   for (auto& chat : ledger_.takeChats()) {
-    ++chats_;
+    ++hardships_.chats;
+    hardships_.chatsTakenUp += chat.resumptions > 0 && chat.done && !chat.error;
     all_.chats.push_back(std::move(chat));
   }
   readJournal();

@@ -30,7 +30,12 @@ class Examiner {
   void forgive();
 
   const Evidence& evidence() const { return all_; }
-  std::size_t chats() const { return chats_; }
+  // What the callers went through, since the beginning.
+  struct Hardships {
+    std::uint64_t chats = 0, chatsTakenUp = 0;  // chats whose stream broke and went on
+    std::uint64_t askedAgain = 0;               // requests that were answered after an attempt without an answer
+  };
+  const Hardships& hardships() const { return hardships_; }
 
  private:
   void readRecords();
@@ -45,7 +50,7 @@ class Examiner {
   Evidence all_;                       // all but the chats, of which the part under examination
   std::set<std::string> ids_, works_;  // under examination
   std::int64_t since_;                 // rows made since then are
-  std::size_t chats_ = 0;
+  Hardships hardships_;
 };
 
 }  // namespace vaultysclaw::crash

@@ -26,6 +26,7 @@ struct Promise {
   Retry retry = Retry::Never;
   bool waits = false;                 // with ttlSeconds
   bool mayEndCancelled = false;       // it was cancelled, or its caller's connection broke while it waited
+  int attempts = 0;                   // of which all but the last got no answer, or one that said "not now"
   bool answered = false;              // the last attempt brought an answer
   int status = 0;                     // of that answer
   std::set<std::string> ids;          // that any answer named

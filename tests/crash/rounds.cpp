@@ -60,6 +60,7 @@ class Rounds {
     const Harm harm = chooseHarm(plan_.seed, round, plan_.agents);
     const auto start = Clock::now();
     const std::uint64_t requestsBefore = load.requests();
+    const auto hardshipsBefore = examiner.hardships();
     const std::size_t intentsBefore = examiner.evidence().stored.size();
     std::vector<Violation> found;
     world_.setDelay(harm.delay);
@@ -95,6 +96,9 @@ class Rounds {
                 {"lastsMs", harm.lasts.count()},
                 {"requests", load.requests() - requestsBefore},
                 {"intents", examiner.evidence().stored.size() - intentsBefore},
+                {"askedAgain", examiner.hardships().askedAgain - hardshipsBefore.askedAgain},
+                {"chats", examiner.hardships().chats - hardshipsBefore.chats},
+                {"chatsTakenUp", examiner.hardships().chatsTakenUp - hardshipsBefore.chatsTakenUp},
                 {"backMs", back},
                 {"settledMs", millisSince(quiet)},
                 {"roundMs", millisSince(start)}};
@@ -213,7 +217,8 @@ std::string summary(const fs::path& directory) {
   };
   std::map<std::string, Kind> kinds;
   std::vector<std::int64_t> times;
-  std::uint64_t rounds = 0, requests = 0, intents = 0, lost = 0, duplicated = 0, stuck = 0, wrong = 0;
+  std::uint64_t rounds = 0, requests = 0, intents = 0, again = 0, chats = 0, takenUp = 0, lost = 0, duplicated = 0,
+                stuck = 0, wrong = 0;
   for (const auto& record : readRecords(directory)) {
     const auto number = [&](const char* member) { return record.value(member, std::uint64_t{0}); };
     lost += number("lost");
@@ -224,6 +229,9 @@ std::string summary(const fs::path& directory) {
     ++rounds;
     requests += number("requests");
     intents += number("intents");
+    again += number("askedAgain");
+    chats += number("chats");
+    takenUp += number("chatsTakenUp");
     times.push_back(record.at("roundMs"));
     std::string harm = record.at("harm");
     if (const auto dash = harm.rfind("agent-"); dash != std::string::npos) harm.resize(dash + 5);
@@ -240,8 +248,9 @@ std::string summary(const fs::path& directory) {
         << kind.violations << '\n';
   }
   out << "\n  " << rounds << " rounds, " << requests << " requests, " << intents << " intents, " << quantile(times, 0.5)
-      << " ms a round\n  lost " << lost << "  duplicated " << duplicated << "  stuck " << stuck << "  wrong " << wrong
-      << '\n';
+      << " ms a round\n  " << again << " requests were answered at a later attempt; of " << chats << " chats "
+      << takenUp << " were taken up again after their stream broke, and ended well\n  lost " << lost << "  duplicated "
+      << duplicated << "  stuck " << stuck << "  wrong " << wrong << '\n';
   return out.str();
 }
 
