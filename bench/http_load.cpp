@@ -19,6 +19,8 @@
 namespace vaultysclaw::bench {
 namespace {
 
+using harness::throwIfInterrupted;
+
 constexpr std::chrono::seconds kCallTimeout{60};
 constexpr int kWaitMillis = 200;  // then a look at the deadline and at signals
 constexpr std::string_view kEndOfHead = "\r\n\r\n";

@@ -83,7 +83,7 @@ int run(const Options& options) {
   };
   if (options.plan.mode != "smoke") refuseMemoryFilesystem(options.directory);
   raiseDescriptorLimit();
-  noteInterrupts();
+  harness::noteInterrupts();
   const vaultysclaw::testing::TemporaryDirectory directory(std::filesystem::absolute(options.directory));
   const Figures figures = measureAll(options.plan, directory.path(), progress);
   if (options.json) {

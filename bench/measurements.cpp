@@ -16,9 +16,17 @@ namespace vaultysclaw::bench {
 namespace {
 
 using namespace std::chrono_literals;
+using harness::ChildProcess;
+using harness::cpuModel;
+using harness::cpuTime;
+using harness::machineCpuTime;
+using harness::Memory;
+using harness::memoryOf;
+using harness::readFile;
+using harness::rest;
+using harness::usableCores;
+using harness::waitFor;
 using std::chrono::milliseconds;
-using system_test::ChildProcess;
-using system_test::readFile;
 
 constexpr const char* kIntent = R"({"action":"text_generation","params":{"prompt":"say hello to the world"}})";
 constexpr const char* kSucceeded = R"("status":"success")";

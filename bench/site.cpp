@@ -10,8 +10,9 @@ namespace vaultysclaw::bench {
 namespace {
 
 using Json = nlohmann::json;
-using system_test::ChildProcess;
-using system_test::readFile;
+using harness::ChildProcess;
+using harness::memoryOf;
+using harness::waitFor;
 using namespace std::chrono_literals;
 
 constexpr std::size_t kOperatorConnections = 8;
@@ -23,25 +24,15 @@ std::string endOf(const std::string& text) {
 
 }  // namespace
 
-Site::Site(std::filesystem::path directory) : directory_(std::move(directory)) {
-  const auto ready = directory_ / "ready.json";
-  controlPlane_.emplace(
-      "control-plane",
-      std::vector<std::string>{VC_PRODUCT_BINARY, "control-plane", "--data", (directory_ / "control-plane").string(),
-                               "--http-port", "0", "--ws-port", "0", "--ready-file", ready.string(), "--drain", "0"},
-      std::map<std::string, std::string>{}, directory_);
-  waitFor("the control plane", [&] { return std::filesystem::exists(ready) || !controlPlane_->running(); }, 30s);
-  if (!controlPlane_->running()) throw std::runtime_error("the control plane ended: " + endOf(controlPlane_->err()));
-  const Json info = Json::parse(readFile(ready));
-  httpPort_ = info.at("httpPort");
-  wsPort_ = info.at("wsPort");
-  token_ = readFile(info.at("tokenFile").get<std::string>());
-  token_.erase(token_.find_last_not_of(" \r\n") + 1);
-  operator_.emplace(httpPort_, token_, kOperatorConnections);
+Site::Site(std::filesystem::path directory)
+    : directory_(std::move(directory)), controlPlane_(VC_PRODUCT_BINARY, directory_, {"--drain", "0"}) {
+  controlPlane_.start();
+  operator_.emplace(controlPlane_.httpPort(), controlPlane_.token(), kOperatorConnections);
 }
 
 std::vector<std::string> Site::agentUrls() const {
-  return {"ws://127.0.0.1:" + std::to_string(wsPort_), "ws://127.0.0.1:" + std::to_string(httpPort_) + "/ws"};
+  return {"ws://127.0.0.1:" + std::to_string(controlPlane_.wsPort()),
+          "ws://127.0.0.1:" + std::to_string(controlPlane_.httpPort()) + "/ws"};
 }
 
 double Site::metric(const std::string& name) {

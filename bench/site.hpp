@@ -8,6 +8,7 @@
 #include <vector>
 
 #include "child_process.hpp"
+#include "control_plane_process.hpp"
 #include "http_load.hpp"
 
 namespace vaultysclaw::bench {
@@ -18,21 +19,23 @@ class Site {
   // `directory` must exist; data and logs go there. Returns once the control plane serves.
   explicit Site(std::filesystem::path directory);
 
-  pid_t pid() const { return controlPlane_->pid(); }
+  pid_t pid() { return controlPlane_.process().pid(); }
   const std::filesystem::path& directory() const { return directory_; }
-  std::string httpUrl() const { return "http://127.0.0.1:" + std::to_string(httpPort_); }
+  std::string httpUrl() const { return "http://127.0.0.1:" + std::to_string(controlPlane_.httpPort()); }
   // The port for agents, and REST's port, which takes agents too.
   std::vector<std::string> agentUrls() const;
 
-  HttpLoad load(std::size_t connections) const { return {httpPort_, token_, connections}; }
+  HttpLoad load(std::size_t connections) const {
+    return {controlPlane_.httpPort(), controlPlane_.token(), connections};
+  }
   // A number of /metrics; `name` without the common prefix.
   double metric(const std::string& name);
 
   // Starts an agent process that writes into `name`.out and .err here.
-  system_test::ChildProcess start(const std::string& name, std::vector<std::string> arguments,
-                                  std::map<std::string, std::string> environment = {}) const;
+  harness::ChildProcess start(const std::string& name, std::vector<std::string> arguments,
+                              std::map<std::string, std::string> environment = {}) const;
   // Lets everybody in who asks, until `reached` holds or `agents` has ended, which is an error.
-  void approveUntil(const std::string& what, system_test::ChildProcess& agents, const std::function<bool()>& reached,
+  void approveUntil(const std::string& what, harness::ChildProcess& agents, const std::function<bool()>& reached,
                     std::chrono::milliseconds limit);
   struct ConnectedAgents {
     std::vector<std::string> dids;
@@ -46,9 +49,7 @@ class Site {
   void approvePending();
 
   std::filesystem::path directory_;
-  std::uint16_t httpPort_ = 0, wsPort_ = 0;
-  std::string token_;
-  std::optional<system_test::ChildProcess> controlPlane_;
+  harness::ControlPlaneProcess controlPlane_;
   std::optional<HttpLoad> operator_;
 };
 

@@ -5,18 +5,18 @@
 
 #include <nlohmann/json.hpp>
 
-#include "../system/child_process.hpp"
+#include "child_process.hpp"
 #include "bytes.hpp"
 #include "raw_socket.hpp"
 
 namespace vaultysclaw::attacks {
 namespace {
 
-using system_test::ChildProcess;
-using system_test::eventually;
-using system_test::Output;
-using system_test::readFile;
-using system_test::runProcess;
+using harness::ChildProcess;
+using harness::eventually;
+using harness::Output;
+using harness::readFile;
+using harness::runProcess;
 
 TEST(ProcessFlood, LeavesRoomForAnHonestAgentAndIsSurvived) {
   constexpr rlim_t kFiles = 256;

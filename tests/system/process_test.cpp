@@ -14,6 +14,7 @@
 namespace vaultysclaw::system_test {
 namespace {
 
+using namespace harness;
 using ::testing::HasSubstr;
 using Json = nlohmann::json;
 using namespace std::chrono_literals;

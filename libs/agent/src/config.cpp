@@ -113,6 +113,7 @@ Status checkConfig(const AgentRuntimeConfig& config) {
   VC_TRY(checkDuration("knowledgeDeadline", config.knowledgeDeadline));
   VC_TRY(checkDuration("stopGrace", config.stopGrace));
   VC_TRY(checkDuration("heartbeatInterval", config.heartbeatInterval));
+  VC_TRY(checkDuration("pingInterval", config.pingInterval));
   VC_TRY(checkDuration("backoff.initial", config.backoff.initial));
   VC_TRY(checkDuration("backoff.maximum", config.backoff.maximum));
   if (config.backoff.maximum < config.backoff.initial)

@@ -25,6 +25,7 @@ void AgentCore::dial() {
   options.proxyUrl = setup_.config.proxyUrl;
   // Whoever answers has proved nothing yet.
   options.limits.maxMessageBytes = protocol::kMaxUnapprovedMessageBytes + kSealOverhead;
+  options.limits.pingInterval = setup_.config.pingInterval;
   log(LogSeverity::Info, "Connecting to control plane: " + setup_.wsUrl);
   dialing_ = ports_.dialer().dial(std::move(options), [weak = weak_from_this()](auto connection) {
     if (auto self = weak.lock()) self->onDialed(std::move(connection));

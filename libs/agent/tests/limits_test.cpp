@@ -374,6 +374,7 @@ TEST_F(Limits, RefuseConfigurationsThatOverflow) {
   fails([](auto& c) { c.knowledgeDeadline = longest; }, "knowledgeDeadline");
   fails([](auto& c) { c.stopGrace = milliseconds(0); }, "stopGrace");
   fails([](auto& c) { c.heartbeatInterval = longest; }, "heartbeatInterval");
+  fails([](auto& c) { c.pingInterval = milliseconds(0); }, "pingInterval");
   fails([](auto& c) { c.backoff.initial = milliseconds(0); }, "backoff.initial");
   fails([](auto& c) { c.backoff.maximum = milliseconds(1); }, "backoff.maximum");
   fails([](auto& c) { c.backoff.jitter = std::numeric_limits<double>::quiet_NaN(); }, "jitter");

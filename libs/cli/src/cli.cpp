@@ -165,6 +165,10 @@ class CommandLine {
     c.add_option("--drain", serve_.drainSeconds, "Seconds that open work gets at the end")
         ->capture_default_str()
         ->check(CLI::Range(0.0, 3600.0));
+    c.add_option("--ping-interval", serve_.pingSeconds,
+                 "Seconds of silence before an agent is asked for a sign of life; twice as many, and it counts as gone")
+        ->capture_default_str()
+        ->check(CLI::Range(0.05, 3600.0));
     file(c, "--ready-file", serve_.readyFile, "Writes {httpPort, wsPort, did, tokenFile} there once it serves");
   }
 

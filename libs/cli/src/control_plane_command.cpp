@@ -189,6 +189,8 @@ class Service {
   Status listen() {
     net::ServerOptions server;
     server.address = options_.bind;
+    server.limits.pingInterval =
+        std::chrono::duration_cast<Duration>(std::chrono::duration<double>(options_.pingSeconds));
     if (!options_.tlsCert.empty()) server.tls = net::TlsFiles{options_.tlsCert, options_.tlsKey};
 
     net::ServerHandlers http;

@@ -19,6 +19,7 @@ struct ControlPlaneOptions {
   std::vector<std::string> allowedHosts;
   std::string logLevel = "info", logFormat = "text";
   double drainSeconds = 10;
+  double pingSeconds = 20;
   std::string readyFile;
 };
 

@@ -71,6 +71,9 @@ struct AgentRuntimeConfig {
   std::chrono::milliseconds stopGrace{10'000};
   ReconnectBackoff backoff = {};
   std::chrono::milliseconds heartbeatInterval{30'000};
+  // Silence on the connection after which the control plane is asked for a sign of life. As much silence again, and the
+  // connection counts as lost.
+  std::chrono::milliseconds pingInterval{20'000};
   // Counters, intents and their results until they are acknowledged, and whom the agent trusts. Empty: vaultysIdPath +
   // ".state". Agents with one Runtime may name the same file: each keeps its own, and they share the disk's time, which
   // is most of what many agents with little to do cost. Other processes are refused while one of them runs, and so is

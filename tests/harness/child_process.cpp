@@ -15,7 +15,7 @@
 
 extern char** environ;
 
-namespace vaultysclaw::system_test {
+namespace vaultysclaw::harness {
 namespace {
 
 constexpr std::chrono::milliseconds kPoll{10};
@@ -118,4 +118,4 @@ std::string readFile(const std::filesystem::path& path) {
   return text.str();
 }
 
-}  // namespace vaultysclaw::system_test
+}  // namespace vaultysclaw::harness

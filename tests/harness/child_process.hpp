@@ -1,4 +1,4 @@
-// Real processes under a test's control: started, read, waited for with a deadline, always ended and reaped.
+// Real processes under our control: started, read, waited for with a deadline, always ended and reaped.
 #pragma once
 
 #include <chrono>
@@ -13,7 +13,7 @@
 
 #include "base/temporary_directory.hpp"
 
-namespace vaultysclaw::system_test {
+namespace vaultysclaw::harness {
 
 using vaultysclaw::testing::TemporaryDirectory;
 
@@ -56,4 +56,4 @@ bool eventually(const std::function<bool()>& condition,
 
 std::string readFile(const std::filesystem::path& path);
 
-}  // namespace vaultysclaw::system_test
+}  // namespace vaultysclaw::harness

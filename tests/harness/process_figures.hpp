@@ -7,7 +7,7 @@
 #include <cstdint>
 #include <string>
 
-namespace vaultysclaw::bench {
+namespace vaultysclaw::harness {
 
 // CPU time that all threads of the process have used, also those that have ended. Finer than the clock ticks of
 // /proc/PID/stat: a clock of the kernel's scheduler.
@@ -25,4 +25,4 @@ std::chrono::nanoseconds machineCpuTime();
 std::string cpuModel();
 int usableCores();
 
-}  // namespace vaultysclaw::bench
+}  // namespace vaultysclaw::harness

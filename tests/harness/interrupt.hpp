@@ -1,4 +1,4 @@
-// Ctrl-C ends the benchmark from within its waits, so that processes and directories are tidied up on the way out.
+// Ctrl-C ends a long run from within its waits, so that processes and directories are tidied up on the way out.
 #pragma once
 
 #include <chrono>
@@ -6,7 +6,7 @@
 #include <stdexcept>
 #include <string>
 
-namespace vaultysclaw::bench {
+namespace vaultysclaw::harness {
 
 struct Interrupted : std::runtime_error {
   Interrupted() : std::runtime_error("interrupted") {}
@@ -24,4 +24,4 @@ void waitFor(const std::string& what, const std::function<bool()>& condition, st
 // Sleeps; throws Interrupted early.
 void rest(std::chrono::milliseconds duration);
 
-}  // namespace vaultysclaw::bench
+}  // namespace vaultysclaw::harness

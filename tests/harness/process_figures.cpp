@@ -8,7 +8,7 @@
 #include <sstream>
 #include <stdexcept>
 
-namespace vaultysclaw::bench {
+namespace vaultysclaw::harness {
 
 std::chrono::nanoseconds cpuTime(pid_t pid) {
   clockid_t clock{};
@@ -53,4 +53,4 @@ int usableCores() {
   return sched_getaffinity(0, sizeof set, &set) == 0 ? CPU_COUNT(&set) : 1;
 }
 
-}  // namespace vaultysclaw::bench
+}  // namespace vaultysclaw::harness

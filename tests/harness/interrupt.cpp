@@ -3,7 +3,7 @@
 #include <csignal>
 #include <thread>
 
-namespace vaultysclaw::bench {
+namespace vaultysclaw::harness {
 namespace {
 
 volatile std::sig_atomic_t interrupted = 0;
@@ -44,4 +44,4 @@ void rest(std::chrono::milliseconds duration) {
   }
 }
 
-}  // namespace vaultysclaw::bench
+}  // namespace vaultysclaw::harness
