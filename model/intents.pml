@@ -17,7 +17,12 @@
  *   what a crash of the agent interrupted       7.4
  *   result, result_ack, refused, the outbox     7.5
  *   a negative intent_ack                       7.4
- *   deadline, lost connection, restart of CP    7.5, 7.8
+ *   sent again, with a fresh token              7.4
+ *   deadline, lost connection, restart of CP    7.4, 7.8
+ *
+ * On a sealed link the agent can be sent an intent again: what is pending stays so over a cut and over a restart of CP. On
+ * an open one it ends as lost, but is sent again all the same, which is more than CP does. That a result of any of an
+ * intent's tokens counts, and none of another intent's, is not in the model: its messages name the intent, no token.
  */
 #ifndef INTENTS
 #define INTENTS 2
@@ -77,7 +82,7 @@ byte stored[INTENTS + 1]; /* the result */
 /* ---- CP: in memory ---- */
 bit cpDown;
 byte cpCrashes;
-bit waiting[INTENTS]; /* a caller waits, a deadline runs */
+bit waiting[INTENTS]; /* its deadline runs */
 byte committing[INTENTS + 1]; /* a result that was verified and is about to be stored */
 bit ackDue[INTENTS];
 byte resends;
@@ -94,7 +99,8 @@ bit running[INTENTS + 1];
 bit toSend[INTENTS];
 
 /* ---- what has happened ---- */
-bit over[INTENTS];           /* expiresAt of the token is past */
+bit over[INTENTS];           /* expiresAt of the last token is past */
+bit late[INTENTS];           /* the time for the intent is over, and 24 h more */
 bit sent[INTENTS];           /* EVE has seen the token, on an open link */
 bit shown[INTENTS];          /* ... and the result */
 byte executions[INTENTS + 1];
@@ -152,12 +158,26 @@ inline dropLink() {
 #else
 #define MAY_RESEND(k) (!tried[k])
 #endif
-/* A caller's intent: the row first, then the wire; again only on a later connection. */
+#ifdef OPEN
+#define TO_BE_SENT(k) (row[k] == PENDING || row[k] == LOST)
+#define FRESH_TOKEN(k) skip
+#else
+#define TO_BE_SENT(k) (row[k] == PENDING && IN_TIME(k))
+#define FRESH_TOKEN(k) over[k] = 0
+#endif
+#ifdef AGAIN_AFTER_ITS_TIME
+#define IN_TIME(k) 1
+#else
+#define IN_TIME(k) (!late[k])
+#endif
+/* A caller's intent: the row first, then the wire; again only on a later connection, or when the agent did not take it.
+ * One that waits for its agent, or whose CP dies in between, has the row alone. */
 #define RUN_INTENT(k) :: atomic { \
   !cpDown && cpConnected && row[k] == ABSENT && len(toAgent) < 2 -> row[k] = PENDING; waiting[k] = 1; PUT_INTENT(k) }
 #define SEND_AGAIN(k) :: atomic { \
-  !cpDown && cpConnected && resends < RESENDS && MAY_RESEND(k) && (row[k] == PENDING || row[k] == LOST) && len(toAgent) < 2 -> \
-  resends++; PUT_INTENT(k) }
+  !cpDown && cpConnected && resends < RESENDS && MAY_RESEND(k) && TO_BE_SENT(k) && len(toAgent) < 2 -> \
+  resends++; FRESH_TOKEN(k); PUT_INTENT(k) }
+#define WAIT(k) :: atomic { SEALED && !cpDown && row[k] == ABSENT -> row[k] = PENDING; waiting[k] = 1 }
 
 /* A result of AGENT's connection has been verified: first into the store, then the answer (7.5). */
 #ifdef LAST_COUNTS
@@ -177,12 +197,19 @@ inline dropLink() {
 #define ACK(k) :: atomic { \
   !cpDown && ackDue[k] && cpConnected && AGENT_HEARS -> \
   ackDue[k] = 0; toAgent!ackMsg(k, (committing[k] != 0 -> committing[k] : stored[k])) }
+#ifdef OPEN
 #define GONE(k) if :: row[k] == PENDING && committing[k] == 0 -> row[k] = LOST; waiting[k] = 0 :: else fi;
+#else
+#define GONE(k)
+#endif
 
 active proctype Cp() {
   byte k, value;
   do
   EACH_INTENT(RUN_INTENT)
+#ifndef OPEN
+  EACH_INTENT(WAIT)
+#endif
   EACH_INTENT(SEND_AGAIN)
 #ifndef OPEN
   :: atomic {
@@ -210,6 +237,7 @@ active proctype Cp() {
        :: toCp?nackMsg(k, value) ->
           if
           :: row[k] == PENDING && waiting[k] -> row[k] = FAILED; waiting[k] = 0
+          :: row[k] == PENDING && waiting[k] -> tried[k] = 0 /* busy: again later */
           :: else
           fi
        fi;
@@ -219,7 +247,7 @@ active proctype Cp() {
   EACH_INTENT(ACK)
 #endif
   EACH_INTENT(COMMIT)
-  :: atomic { /* the connection is seen to be gone: callers hear it at once */
+  :: atomic { /* the connection is seen to be gone */
        !cpDown && cpConnected && !up ->
        cpConnected = 0;
        EACH_INTENT(GONE)
@@ -241,9 +269,15 @@ active proctype Deadline() {
   od
 }
 
-/* A restart of CP ends the rows that were pending before it listens again. */
+/* A restart of CP goes on with what was pending, and with its deadlines, or ends it, before it listens again. */
 #ifdef NO_RECOVERY
 #define RECOVER(k)
+#elif !defined(OPEN)
+#define RECOVER(k) if \
+  :: row[k] == PENDING && late[k] -> row[k] = TIMEOUT \
+  :: row[k] == PENDING && !late[k] -> waiting[k] = 1 \
+  :: else \
+  fi;
 #else
 #define RECOVER(k) if :: row[k] == PENDING -> row[k] = LOST :: else fi;
 #endif
@@ -392,9 +426,9 @@ inline onIntent(k) {
 #ifdef FORGETS_EARLY
 #define MAY_FORGET(k) 1
 #elif defined(FORGETS_UNACKNOWLEDGED) || defined(OPEN)
-#define MAY_FORGET(k) over[k]
+#define MAY_FORGET(k) late[k]
 #else
-#define MAY_FORGET(k) (over[k] && outbox[k] == 0)
+#define MAY_FORGET(k) (late[k] && outbox[k] == 0)
 #endif
 #define FORGET(k) :: atomic { \
   seen[k] == FINISHED && MAY_FORGET(k) -> \
@@ -508,7 +542,9 @@ active proctype Faults() {
   od
 }
 
-#define EXPIRE(k) :: atomic { row[k] != ABSENT && !over[k] -> over[k] = 1 }
+#define EXPIRE(k) \
+  :: atomic { row[k] != ABSENT && !over[k] -> over[k] = 1 } \
+  :: atomic { over[k] && !late[k] -> late[k] = 1 }
 active proctype Clock() {
   do
   EACH_INTENT(EXPIRE)

@@ -83,6 +83,8 @@ TEST_P(Insider, SpeaksInTheNameOfAnotherInVain) {
       {"chat_response", {{"conversationId", chat.conversation}, {"chunk", "forged"}}},
       {"chat_response", {{"conversationId", chat.conversation}, {"error", "forged"}, {"errorCode", "llm_error"}}},
       {"chat_response", {{"conversationId", chat.conversation}, {"done", true}}},
+      {"chat_response", {{"conversationId", chat.conversation}, {"seq", 0}, {"chunk", "forged"}}},
+      {"chat_resume", {{"conversationId", chat.conversation}, {"questionId", "q"}, {"fromSeq", 0}}},
       {"heartbeat", {{"name", "forged"}, {"uptime", 1}, {"memory", Json::object()}}},
       {"task_status", {{"taskId", "t"}, {"status", "success"}, {"action", "a"}, {"retryCount", 0}}},
       {"tool_execution", {{"intentId", opened}, {"toolName", "t"}, {"args", Json::object()}, {"durationMs", 1}}},
@@ -114,6 +116,57 @@ TEST_P(Insider, SpeaksInTheNameOfAnotherInVain) {
   ASSERT_TRUE(reply.done() && (*reply).ok());
   EXPECT_EQ((*reply)->output->text, R"({"did":"text_generation"})");
   EXPECT_EQ(*chat.heard, "heard: hello|done");
+}
+
+TEST_P(Insider, CountsItsAnswersWrong) {
+  if (!GetParam()) GTEST_SKIP() << "an original does not count";
+  auto mallory = insider(plan());
+  const auto say = [&](const Chat& chat, const Json& seq, const std::string& chunk, const Json& question = {}) {
+    Json payload{{"conversationId", chat.conversation}, {"chunk", chunk}, {"seq", seq}};
+    if (!question.is_null()) payload["questionId"] = question;
+    mallory->say("chat_response", payload);
+    run();
+  };
+  // Again, back, and of another question: not heard.
+  const Chat chat = chatWith(mallory->did().value);
+  say(chat, 0, "a");
+  say(chat, 1, "b");
+  for (int i = 0; i < 50; ++i) say(chat, i % 2, "again");
+  say(chat, 2, "other", "another-question");
+  for (const Json& seq : std::vector<Json>{-1, 1.5e300, "2", Json::array()}) say(chat, seq, "no number");
+  EXPECT_EQ(*chat.heard, "ab");
+  EXPECT_TRUE(mallory->open());
+  // Far ahead: asked for once, however often it is said, and then it is over.
+  for (int i = 0; i < 50; ++i) say(chat, std::int64_t{1} << (i % 53), i % 53 == 1 ? "c" : "far");
+  EXPECT_LE(mallory->count("chat_resume"), 1u);
+  world_.advance(seconds(15));
+  EXPECT_THAT(*chat.heard, ::testing::StartsWith("ab"));
+  EXPECT_THAT(*chat.heard, ::testing::EndsWith("|error"));
+  EXPECT_THAT(*chat.heard, ::testing::Not(::testing::HasSubstr("far")));
+  EXPECT_EQ(plane_->counters().activeChats, 0u);
+  // A question is not sent again to somebody who only says that it did not come.
+  const Chat second = chatWith(mallory->did().value);
+  const std::size_t asked = mallory->count("chat_message");
+  for (int i = 0; i < 50; ++i) {
+    mallory->say("chat_response", {{"conversationId", second.conversation}, {"error", "?"}, {"code", "not_found"}});
+    run();
+  }
+  EXPECT_EQ(mallory->count("chat_message"), asked);
+  EXPECT_EQ(*second.heard, "|error");
+  // Coming and going costs one question for each handshake.
+  const Chat third = chatWith(mallory->did().value);
+  for (int i = 0; i < 10; ++i) {
+    mallory->connect(world_.network);
+    run();
+    ASSERT_TRUE(mallory->connected());
+    for (int n = 0; n < 5; ++n) {
+      mallory->say("chat_response", {{"conversationId", third.conversation}, {"error", "?"}, {"code", "not_found"}});
+      run();
+    }
+  }
+  EXPECT_THAT(*third.heard, ::testing::EndsWith("|error"));
+  EXPECT_EQ(plane_->counters().activeChats, 0u);
+  EXPECT_TRUE(runs(victim_->getDid()));
 }
 
 TEST_P(Insider, AnswersOnlyWhatItWasAskedAndOnlyOnce) {

@@ -21,9 +21,10 @@ class EchoAgent : public BaseAgentRuntime {
     return {{"action", action}, {"params", params}, {"caller", call.callerDid().value_or("")}};
   }
   void executeChat(std::span<const ChatMessage> messages, std::string_view, ChatSink& out, CallContext&) override {
+    ++chats;
     for (const char c : messages.back().content) out.send(std::string_view(&c, 1));
   }
-  int executed = 0;
+  int executed = 0, chats = 0;
 };
 
 template <class T>
@@ -186,14 +187,71 @@ TEST_F(WholeSystem, AnAgentThatVanishesInTheMiddleIsNotWaitedForEndlessly) {
   world_.run();
   ASSERT_FALSE(reply.done());
   world_.network.cutAll();
-  world_.run();
+  world_.advance(std::chrono::seconds(59));
+  EXPECT_FALSE(reply.done());
+  world_.advance(std::chrono::seconds(1));
   ASSERT_TRUE(reply.done());
-  EXPECT_FALSE((*reply).ok());
+  EXPECT_EQ((*reply).error().code, Errc::DeadlineExceeded);
   world_.lanes->held = false;
   while (world_.runHandler()) {
   }
   world_.advance(std::chrono::seconds(10));
   EXPECT_EQ(run(agent.getDid(), "api_call", {})->status, "success");
+}
+
+TEST_F(WholeSystem, AConnectionThatBreaksInTheMiddleLosesNothing) {
+  auto& agent = startAgent("one");
+  approveAll();
+  world_.lanes->held = true;
+  Box<control::RunResult> reply;
+  control::RunRequest request;
+  request.did = Did(agent.getDid());
+  request.action = "api_call";
+  plane_->run(std::move(request), reply.reply());
+  world_.run();
+  world_.network.cutAll();
+  world_.advance(std::chrono::seconds(10));
+  EXPECT_EQ(plane_->counters().intentsResent, 1u) << "to the agent, which has it already and says nothing";
+  EXPECT_FALSE(reply.done());
+  world_.lanes->held = false;
+  while (world_.runHandler()) {
+  }
+  world_.run();
+  EXPECT_EQ(agent.executed, 1);
+  ASSERT_TRUE(reply.done() && (*reply).ok());
+  EXPECT_EQ((*reply)->status, "success");
+}
+
+TEST_F(WholeSystem, AControlPlaneThatDiesInTheMiddleLosesNothing) {
+  auto& agent = startAgent("one");
+  approveAll();
+  for (const bool finishesMeanwhile : {true, false}) {
+    const int before = agent.executed;
+    world_.lanes->held = true;
+    Box<control::SentIntent> sent;
+    control::RunRequest request;
+    request.did = Did(agent.getDid());
+    request.action = "api_call";
+    plane_->send(std::move(request), sent.reply());
+    world_.run();
+    ASSERT_TRUE(sent.done() && (*sent).ok());
+    killControlPlane();
+    world_.lanes->held = !finishesMeanwhile;
+    while (finishesMeanwhile && world_.runHandler()) {
+    }
+    startControlPlane();
+    world_.advance(std::chrono::seconds(20));
+    world_.lanes->held = false;
+    while (world_.runHandler()) {
+    }
+    world_.run();
+    Box<control::ControlPlane::IntentView> stored;
+    plane_->intent((*sent)->intentId, stored.reply());
+    world_.run();
+    EXPECT_EQ((*stored)->row.status, "success");
+    EXPECT_EQ((*stored)->resultSignatureValid, true);
+    EXPECT_EQ(agent.executed, before + 1);
+  }
 }
 
 TEST_F(WholeSystem, ChatStreamsWholeCharacters) {
@@ -218,6 +276,85 @@ TEST_F(WholeSystem, ChatStreamsWholeCharacters) {
   world_.run();
   EXPECT_TRUE(done) << error;
   EXPECT_EQ(text, "Gr\u00fc\u00dfe, \u4e16\u754c \U0001F600");
+}
+
+TEST_F(WholeSystem, AChatSurvivesACutAtEveryFrameAndAReaderThatComesAndGoes) {
+  const std::string whole = "Gr\u00fc\u00dfe, \U0001F600";
+  auto& agent = startAgent("one");
+  approveAll();
+  world_.advance(seconds(10));
+  // What a reader hears, over all its requests.
+  struct Heard {
+    std::string text, end;
+    std::uint64_t events = 0;
+    std::optional<control::ControlPlane::StartedChat> request;
+  };
+  for (int cut = 0; cut < 30; ++cut) {
+    SCOPED_TRACE(cut);
+    Heard heard;
+    const ConversationId conversation("c" + std::to_string(cut));
+    const auto events = [&] {
+      control::ChatEvents e;
+      e.onChunk = [&](std::string_view chunk) {
+        heard.text += chunk;
+        if (++heard.events == static_cast<std::uint64_t>(cut % 7)) heard.request.reset();  // the reader is cut off, too
+      };
+      e.onDone = [&] { heard.end = "done"; };
+      e.onError = [&](std::string_view code, std::string_view text) {
+        heard.end = std::string(code) + " " + std::string(text);
+      };
+      return e;
+    };
+    const auto started = [&](Result<control::ControlPlane::StartedChat> s) {
+      ASSERT_TRUE(s.ok()) << s.error().message;
+      heard.request = std::move(s).value();
+    };
+    int frames = 0;
+    world_.network.setHook([&](testing::Direction, net::FrameKind, std::string&) {
+      if (frames++ != cut) return true;
+      world_.loop.post([&] { world_.network.cutAll(); });
+      return false;
+    });
+    control::ChatRequest request;
+    request.did = Did(agent.getDid());
+    request.conversationId = conversation;
+    request.messages = {{"user", whole, {}}};
+    request.resumable = control::Resumable::Yes;
+    plane_->chat(std::move(request), events(), started);
+    world_.run();
+    if (cut % 7 == 0) heard.request.reset();  // before the first piece
+    world_.advance(seconds(30));
+    EXPECT_EQ(agent.getStatus(), AgentStatus::Connected);
+    if (!heard.request) {
+      plane_->resumeChat(Did(agent.getDid()), conversation, heard.events, events(), started);
+      world_.run();
+    }
+    EXPECT_EQ(heard.text, whole);
+    EXPECT_EQ(heard.end, "done");
+    EXPECT_EQ(agent.chats, cut + 1) << "it has to run once";
+    world_.network.setHook({});
+  }
+}
+
+TEST_F(WholeSystem, AChatEndsOnBothSidesWhenNobodyComesBack) {
+  auto& agent = startAgent("one");
+  approveAll();
+  world_.lanes->held = true;
+  std::string end;
+  control::ChatRequest request;
+  request.did = Did(agent.getDid());
+  request.messages = {{"user", "hello", {}}};
+  control::ChatEvents events;
+  events.onError = [&](std::string_view code, std::string_view) { end = code; };
+  std::optional<control::ControlPlane::StartedChat> chat;
+  plane_->chat(std::move(request), std::move(events), [&](auto started) { chat = std::move(started).value(); });
+  world_.run();
+  world_.network.setPartitioned(true);
+  world_.advance(std::chrono::minutes(4));
+  EXPECT_EQ(end, "agent_offline");
+  while (world_.runHandler()) {
+  }
+  EXPECT_EQ(agent.chats, 0) << "it was told to stop";
 }
 
 TEST_F(WholeSystem, ClocksThatAreOffAreNamed) {

@@ -3,6 +3,7 @@
 
 #include <chrono>
 #include <cstdlib>
+#include <fstream>
 #include <iostream>
 #include <stdexcept>
 #include <string>
@@ -29,6 +30,9 @@ class ProbeAgent : public vc::BaseAgentRuntime {
   using BaseAgentRuntime::BaseAgentRuntime;
 
   vc::Json executeIntent(std::string_view action, const vc::Json& params, vc::CallContext& call) override {
+    // Every start of a run shows there, also of one that a crash ends.
+    if (params.contains("mark"))
+      std::ofstream(env("PROBE_RUNS"), std::ios::app) << params["mark"].get<std::string>() << std::endl;
     work(call, std::chrono::milliseconds(params.value("sleepMs", 0)));
     if (params.contains("fail")) throw std::runtime_error(params["fail"].get<std::string>());
     call.addUsage(params.value("tokens", 0), 0);

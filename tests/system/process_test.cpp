@@ -5,6 +5,7 @@
 #include <sys/stat.h>
 
 #include <nlohmann/json.hpp>
+#include <sstream>
 
 #include "child_process.hpp"
 #include "net/io_loop.hpp"
@@ -55,6 +56,7 @@ class Processes : public ::testing::Test {
     more.insert({"PROBE_URL", "http://127.0.0.1:" + std::to_string(httpPort_)});
     more.insert({"PROBE_WS_URL", scheme + "://127.0.0.1:" + std::to_string(wsPort_)});
     more.insert({"PROBE_ID", (directory_.path() / "probe.id").string()});
+    more.insert({"PROBE_RUNS", runs().string()});
     probe_.emplace("probe", std::vector<std::string>{kProbe}, more, directory_.path());
   }
 
@@ -69,6 +71,30 @@ class Processes : public ::testing::Test {
     const Output result = cli(std::move(arguments));
     EXPECT_EQ(result.status, 0) << result.err;
     return Json::parse(result.out, nullptr, false);
+  }
+
+  std::filesystem::path runs() const { return directory_.path() / "runs"; }
+  std::size_t runsOf(const std::string& mark) const {
+    std::istringstream lines(std::filesystem::exists(runs()) ? readFile(runs()) : "");
+    std::size_t count = 0;
+    for (std::string line; std::getline(lines, line);) count += line == mark;
+    return count;
+  }
+  // Posts an intent that leaves `mark` where it runs, and does not wait. Its id.
+  std::string post(const std::string& mark, int sleepMs, std::vector<std::string> more = {}) {
+    const Json params{{"mark", mark}, {"sleepMs", sleepMs}};
+    std::vector<std::string> arguments{"run", "probe", "text_generation", params.dump(), "--no-wait"};
+    arguments.insert(arguments.end(), more.begin(), more.end());
+    return cliJson(std::move(arguments)).value("intentId", "");
+  }
+  std::string intentStatus(const std::string& id) { return cliJson({"intents", "show", id}).value("status", ""); }
+  void killControlPlane() {
+    controlPlane_->signal(SIGKILL);
+    ASSERT_TRUE(controlPlane_->wait(10s));
+  }
+  void killProbe() {
+    probe_->signal(SIGKILL);
+    ASSERT_TRUE(probe_->wait(10s));
   }
 
   bool probeIs(const std::string& status) {
@@ -150,6 +176,70 @@ TEST_F(Processes, BothSidesSurviveBeingKilled) {
   EXPECT_EQ(cliJson({"run", "probe", "text_generation", "{}"})["status"], "success");
 }
 
+TEST_F(Processes, WhatAKilledControlPlaneHasAcceptedIsAnsweredOnce) {
+  ASSERT_NO_FATAL_FAILURE(startControlPlane());
+  startProbe();
+  ASSERT_NO_FATAL_FAILURE(approveProbe());
+  std::map<std::string, std::string> ids;  // by mark
+  for (int i = 0; i < 4; ++i) ids["sent" + std::to_string(i)] = post("sent" + std::to_string(i), 200);
+  ASSERT_NO_FATAL_FAILURE(killControlPlane());
+  ASSERT_NO_FATAL_FAILURE(startControlPlane());
+  for (const auto& [mark, id] : ids) {
+    EXPECT_TRUE(eventually([&] { return intentStatus(id) == "success"; })) << mark;
+    EXPECT_EQ(runsOf(mark), 1u) << mark;
+  }
+
+  ASSERT_NO_FATAL_FAILURE(killProbe());
+  ASSERT_TRUE(eventually([&] { return probeIs("offline"); }));
+  std::map<std::string, std::string> waiting;
+  for (int i = 0; i < 3; ++i)
+    waiting["queued" + std::to_string(i)] = post("queued" + std::to_string(i), 0, {"--ttl", "1000"});
+  ASSERT_NO_FATAL_FAILURE(killControlPlane());
+  ASSERT_NO_FATAL_FAILURE(startControlPlane());
+  for (const auto& [mark, id] : waiting) EXPECT_EQ(intentStatus(id), "queued") << mark;
+  startProbe();
+  for (const auto& [mark, id] : waiting) {
+    EXPECT_TRUE(eventually([&] { return intentStatus(id) == "success"; })) << mark;
+    EXPECT_EQ(runsOf(mark), 1u) << mark;
+  }
+}
+
+TEST_F(Processes, ACallerComesBackToAKilledControlPlaneWithItsKey) {
+  ASSERT_NO_FATAL_FAILURE(startControlPlane());
+  startProbe();
+  ASSERT_NO_FATAL_FAILURE(approveProbe());
+  const std::string id = post("keyed", 300, {"--idempotency-key", "k"});
+  ASSERT_NO_FATAL_FAILURE(killControlPlane());
+  ASSERT_NO_FATAL_FAILURE(startControlPlane());
+  const Json run = cliJson(
+      {"run", "probe", "text_generation", Json{{"mark", "keyed"}, {"sleepMs", 300}}.dump(), "--idempotency-key", "k"});
+  EXPECT_EQ(run["intentId"], id);
+  EXPECT_EQ(run["status"], "success");
+  EXPECT_EQ(run["replayed"], true);
+  EXPECT_EQ(runsOf("keyed"), 1u);
+  const Output other = cli({"run", "probe", "text_generation", "{}", "--idempotency-key", "k"});
+  EXPECT_EQ(other.status, 1);
+  EXPECT_THAT(other.err, HasSubstr(id));
+}
+
+TEST_F(Processes, AnAgentThatIsKilledWhileItRunsAnswersInterrupted) {
+  ASSERT_NO_FATAL_FAILURE(startControlPlane());
+  startProbe();
+  ASSERT_NO_FATAL_FAILURE(approveProbe());
+  const std::string id = post("cut short", 60'000);
+  ASSERT_TRUE(eventually([&] { return runsOf("cut short") == 1; }));
+  ASSERT_NO_FATAL_FAILURE(killProbe());
+  ASSERT_TRUE(eventually([&] { return probeIs("offline"); }));
+  EXPECT_EQ(intentStatus(id), "pending");
+  startProbe();
+  ASSERT_TRUE(eventually([&] { return intentStatus(id) == "failed"; }));
+  const Json intent = cliJson({"intents", "show", id});
+  EXPECT_EQ(intent["code"], "interrupted");
+  EXPECT_EQ(intent["resultSignatureValid"], true);
+  EXPECT_EQ(runsOf("cut short"), 1u);
+  EXPECT_EQ(intent["history"][2]["event"], "connection_lost");
+}
+
 TEST_F(Processes, RegistrationsSurviveARestartAndApprovalHoldsForAnAbsentAgent) {
   ASSERT_NO_FATAL_FAILURE(startControlPlane());
   startProbe();
@@ -187,10 +277,40 @@ TEST_F(Processes, AChatWhoseCallerLeavesIsStoppedInTheAgent) {
                      {"VAULTYSCLAW_TOKEN_FILE", (directory_.path() / "cp/api.token").string()}},
                     directory_.path());
   ASSERT_TRUE(eventually([&] { return chat.out().find("tick tick") != std::string::npos; })) << chat.err();
-  chat.signal(SIGKILL);
-  ASSERT_TRUE(chat.wait(10s));
+  chat.signal(SIGINT);
+  EXPECT_EQ(chat.wait(10s), 1);
+  EXPECT_THAT(chat.err(), HasSubstr("stopped"));
   EXPECT_TRUE(eventually([&] { return probe_->out().find("chat stopped") != std::string::npos; })) << probe_->out();
   EXPECT_EQ(cliJson({"run", "probe", "text_generation", "{}"})["status"], "success");
+}
+
+TEST_F(Processes, AChatThatCannotGoOnSaysWhy) {
+  ASSERT_NO_FATAL_FAILURE(startControlPlane());
+  startProbe();
+  ASSERT_NO_FATAL_FAILURE(approveProbe());
+  std::optional<ChildProcess> chat;
+  const auto talk = [&](const std::string& name) {
+    chat.emplace(
+        name, std::vector<std::string>{kProduct, "chat", "probe", "forever"},
+        std::map<std::string, std::string>{{"VAULTYSCLAW_URL", "http://127.0.0.1:" + std::to_string(httpPort_)},
+                                           {"VAULTYSCLAW_TOKEN_FILE", (directory_.path() / "cp/api.token").string()}},
+        directory_.path());
+    ASSERT_TRUE(eventually([&] { return chat->out().find("tick tick") != std::string::npos; })) << chat->err();
+  };
+  ASSERT_NO_FATAL_FAILURE(talk("chat-1"));
+  probe_->signal(SIGKILL);
+  ASSERT_TRUE(probe_->wait(10s));
+  startProbe();
+  EXPECT_EQ(chat->wait(30s), 1);
+  EXPECT_THAT(chat->err(), HasSubstr("it was restarted"));
+
+  ASSERT_TRUE(eventually([&] { return probeIs("connected"); }));
+  ASSERT_NO_FATAL_FAILURE(talk("chat-2"));
+  controlPlane_->signal(SIGKILL);
+  ASSERT_TRUE(controlPlane_->wait(10s));
+  ASSERT_NO_FATAL_FAILURE(startControlPlane());
+  EXPECT_EQ(chat->wait(30s), 1);
+  EXPECT_THAT(chat->err(), HasSubstr("the control plane was restarted"));
 }
 
 TEST_F(Processes, HttpProxyExampleForwardsIntentsAndChats) {

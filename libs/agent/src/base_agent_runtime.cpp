@@ -77,8 +77,13 @@ detail::CoreSetup load(const AgentRuntimeConfig& config, detail::RuntimePorts& p
                                      (config.statePath.empty() ? "" : " --state " + config.statePath) + " " +
                                      config.controlPlaneDid + "' to belong to that one");
   if (Status safe = detail::checkProtection(config, wsUrl, pin->has_value()); !safe) raise(safe.error());
-  const bool sign = *pin && ports.features().with((*pin)->features).has(identity::feature::kSignedResults);
-  orThrow(state->rows().interruptRunning([&](const store::SeenIntent& intent) {
+  const identity::Features inUse = *pin ? ports.features().with((*pin)->features) : identity::Features();
+  const bool sign = inUse.has(identity::feature::kSignedResults);
+  // A control plane that waits for results until it has them asks again for what it has none of.
+  const bool comesAgain = inUse.has(identity::feature::kResultAck);
+  orThrow(state->rows().interruptRunning([&](const store::SeenIntent& intent) -> std::optional<store::FinishedIntent> {
+    if (comesAgain && intent.repeatable == store::Repeatable::Yes && intent.controlPlaneDid == (*pin)->did)
+      return std::nullopt;
     return detail::interruptedResult(intent, sign, self, ports.clock(), ports.entropy());
   }));
   return {config,

@@ -15,6 +15,7 @@
 namespace vaultysclaw::detail {
 
 class AgentCore;
+class Answer;
 
 enum class CallKind : std::uint8_t { Intent, Chat, Task, Knowledge };
 
@@ -54,7 +55,8 @@ struct Outcome {
 // How a sink reaches the connection. One thread at a time, but for sent().
 class ChatStream {
  public:
-  explicit ChatStream(std::shared_ptr<Call> call) : call_(std::move(call)) {}
+  // `resumable`: the control plane asks for the rest of the answer when a connection breaks.
+  ChatStream(std::shared_ptr<Call> call, bool resumable) : call_(std::move(call)), resumable_(resumable) {}
 
   bool send(std::string_view text, bool thinking);
   void done();
@@ -75,9 +77,11 @@ class ChatStream {
   static constexpr std::size_t kMaxPending = std::size_t{1} << 20;
 
   std::shared_ptr<Call> call_;
+  const bool resumable_;
   std::string heldText_, heldThinking_;
   bool closed_ = false;
   std::weak_ptr<ChatStream> self_;
+  std::weak_ptr<Answer> answer_;  // set before the handler runs, used on the loop; gone: nobody wants the rest
 
   std::mutex mutex_;
   std::condition_variable room_;

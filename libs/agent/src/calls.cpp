@@ -204,10 +204,13 @@ void AgentCore::answer(const std::shared_ptr<Call>& call, const Outcome& outcome
   switch (call->kind) {
     case CallKind::Intent:
       return finishIntent(call, outcome);
-    case CallKind::Chat:
+    case CallKind::Chat: {
       // A handler that finished has closed its stream itself.
-      if (!outcome.success) sendChatError(call->id, outcome.error, "llm_error", outcome.code);
+      const auto running = calls_.find(call->number);
+      if (!outcome.success && running != calls_.end())
+        endAnswer(*running->second.stream, {outcome.error, "llm_error", outcome.code});
       return;
+    }
     case CallKind::Task:
     case CallKind::Knowledge:
       return finishTask(call, outcome);

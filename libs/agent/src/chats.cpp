@@ -10,10 +10,6 @@ namespace {
 // Above this, chunks wait in the core, so that heartbeats and results are not behind megabytes of chat.
 constexpr std::size_t kBusyConnectionBytes = std::size_t{4} << 20;
 
-// All chats together: what a control plane that reads too slowly can make us keep.
-constexpr std::size_t kMaxHeldBytes = std::size_t{16} << 20;
-// What a held entry takes besides its text, roughly.
-constexpr std::size_t kHeldOverhead = 512;
 constexpr std::size_t kMaxChunkBytes = std::size_t{1} << 20;
 constexpr std::size_t kMaxErrorBytes = std::size_t{64} << 10;
 
@@ -45,11 +41,17 @@ std::string repaired(std::string text) {
 
 }  // namespace
 
-void AgentCore::onChat(protocol::ChatRequest& request) {
+void AgentCore::onChat(const std::string& questionId, protocol::ChatRequest& request) {
   const std::string id = request.conversationId.value;
-  if (stopping_) return sendChatError(id, "the agent is stopping", "agent_offline", Errc::Interrupted);
-  if (paused_) return sendChatError(id, pausedError(*paused_).message, "llm_unavailable", Errc::PolicyDenied);
-  if (!roomForCall()) return sendChatError(id, "the agent is busy: too many calls wait", "llm_unavailable", Errc::Busy);
+  const bool resumable = inUse_.has(identity::feature::kControlV2);
+  // It has come twice; running it twice would not be the same as saying it twice.
+  if (resumable && answers_.knows(questionId)) return onChatResume({request.conversationId, questionId, 0, {}});
+  const auto refuse = [&](const std::string& why, std::string errorCode, Errc code) {
+    sendChatError(id, resumable ? std::optional(questionId) : std::nullopt, why, std::move(errorCode), code);
+  };
+  if (stopping_) return refuse("the agent is stopping", "agent_offline", Errc::Interrupted);
+  if (paused_) return refuse(pausedError(*paused_).message, "llm_unavailable", Errc::PolicyDenied);
+  if (!roomForCall()) return refuse("the agent is busy: too many calls wait", "llm_unavailable", Errc::Busy);
   log(LogSeverity::Info,
       "Chat request " + printable(id) + " (" + std::to_string(request.messages.size()) + " messages)");
   auto call = newCall(CallKind::Chat, id, "chat", request.timeoutMs);
@@ -59,13 +61,17 @@ void AgentCore::onChat(protocol::ChatRequest& request) {
     call->traceparent = request.trace->traceparent;
     call->tracestate = request.trace->tracestate;
   }
-  auto stream = std::make_shared<ChatStream>(call);
+  auto stream = std::make_shared<ChatStream>(call, resumable);
   stream->self_ = stream;
+  const auto answer = answers_.open(questionId, id, stream, resumable ? Resumable::Yes : Resumable::No);
+  stream->answer_ = answer;
   const bool queued =
       launch(call, stream, [self = shared_from_this(), call, stream, messages = std::move(request.messages)] {
         self->runChat(call, stream, messages);
       });
-  if (!queued) sendChatError(id, "the agent is stopping", "agent_offline", Errc::Interrupted);
+  if (queued) return;
+  answers_.drop(*answer);
+  refuse("the agent is stopping", "agent_offline", Errc::Interrupted);
 }
 
 void AgentCore::runChat(const std::shared_ptr<Call>& call, const std::shared_ptr<ChatStream>& stream,
@@ -87,10 +93,11 @@ void AgentCore::runChat(const std::shared_ptr<Call>& call, const std::shared_ptr
   ports_.loop().post([self = shared_from_this(), call, outcome = std::move(outcome)] { self->endCall(call, outcome); });
 }
 
-void AgentCore::sendChatError(const std::string& conversationId, const std::string& error, std::string errorCode,
-                              Errc code) {
+void AgentCore::sendChatError(const std::string& conversationId, std::optional<std::string> questionId,
+                              const std::string& error, std::string errorCode, Errc code) {
   protocol::ChatResponse response;
   response.conversationId = ConversationId(conversationId);
+  response.questionId = std::move(questionId);
   response.done = true;
   response.error = error;
   response.errorCode = std::move(errorCode);
@@ -99,56 +106,130 @@ void AgentCore::sendChatError(const std::string& conversationId, const std::stri
 }
 
 void AgentCore::chatChunk(std::shared_ptr<ChatStream> stream, std::string chunk, bool thinking) {
-  ports_.loop().post([self = shared_from_this(), stream = std::move(stream), chunk = std::move(chunk), thinking] {
-    const std::size_t bytes = chunk.size();
-    auto write = [self = self.get(), stream, chunk, thinking, bytes] {
-      const auto& call = stream->call();
-      if (self->phase_ == Phase::Authenticated && !call->answered) {
-        protocol::ChatResponse response;
-        response.conversationId = ConversationId(call->id);
-        response.chunk = chunk;
-        response.thinking = thinking;
-        self->send(std::move(response));
-      }
-      stream->sent(bytes);
-    };
-    if (self->phase_ != Phase::Authenticated) return stream->sent(bytes);
-    self->holdChat(std::move(write), bytes);
-  });
+  ports_.loop().post(
+      [self = shared_from_this(), stream = std::move(stream), chunk = std::move(chunk), thinking]() mutable {
+        const auto answer = stream->answer_.lock();
+        if (!answer || stream->call()->answered) return stream->sent(chunk.size());
+        self->answers_.append(*answer, {std::move(chunk), thinking});
+        self->answerGrew(*answer);
+      });
 }
 
-void AgentCore::chatEnd(std::shared_ptr<Call> call, std::optional<std::string> error, std::string errorCode,
+void AgentCore::chatEnd(std::shared_ptr<ChatStream> stream, std::optional<std::string> error, std::string errorCode,
                         Errc code) {
-  ports_.loop().post([self = shared_from_this(), call = std::move(call), error = std::move(error),
-                      errorCode = std::move(errorCode), code] {
-    auto write = [self = self.get(), call, error, errorCode, code] {
-      if (call->answered.exchange(true)) return;
-      if (error) return self->sendChatError(call->id, *error, errorCode, code);
-      protocol::ChatResponse response;
-      response.conversationId = ConversationId(call->id);
-      response.done = true;
-      if (self->phase_ == Phase::Authenticated) self->send(std::move(response));
-    };
-    self->holdChat(std::move(write), error ? error->size() : 0);
+  ports_.loop().post([self = shared_from_this(), stream = std::move(stream), error = std::move(error),
+                      errorCode = std::move(errorCode), code]() mutable {
+    if (stream->call()->answered.exchange(true)) return;
+    self->endAnswer(*stream, {std::move(error), std::move(errorCode), code});
   });
 }
 
-void AgentCore::holdChat(Task write, std::size_t bytes) {
-  heldChats_.push_back({std::move(write), bytes + kHeldOverhead});
-  heldChatBytes_ += bytes + kHeldOverhead;
+void AgentCore::endAnswer(const ChatStream& stream, AnswerEnd end) {
+  const auto answer = stream.answer_.lock();
+  if (!answer) return;
+  answers_.end(*answer, std::move(end));
+  answerGrew(*answer);
+}
+
+void AgentCore::answerGrew(Answer& answer) {
+  const auto kept = answers_.share(answer);
   flushChats();
-  if (heldChatBytes_ > kMaxHeldBytes)
-    dropConnection("The control plane reads too slowly: 16 MiB of chat answers wait for it");
+  if (answers_.trim(answer)) return;
+  if (answer.flows()) return dropConnection("The control plane reads too slowly: 16 MiB of chat answers wait for it");
+  log(LogSeverity::Warn, "The answer in conversation " + printable(answer.conversationId) +
+                             " is given up: it has grown too long while there was no connection");
+  abandon(answer);
+}
+
+// Nobody will hear the rest.
+void AgentCore::abandon(Answer& answer) {
+  const auto call = answer.stream->call();
+  const auto kept = answers_.share(answer);
+  answers_.drop(answer);
+  if (!call->answered.exchange(true) && !stopping_) stopCall(call, StopReason::CallerCancelled);
+}
+
+void AgentCore::cutChats() {
+  for (const auto& lost : answers_.cut()) abandon(*lost);
+  while (stopping_ || answers_.overfull()) {
+    const auto last = answers_.youngest();
+    if (!last) break;
+    abandon(*last);
+  }
+  watchAnswers();
+}
+
+void AgentCore::watchAnswers() {
+  const auto next = answers_.nextExpiry();
+  if (!next || (answerTimerAt_ && *answerTimerAt_ <= *next)) return;
+  answerTimerAt_ = next;
+  answerTimer_ = ports_.loop().after(*next - ports_.clock().steady(), [weak = weak_from_this()] {
+    auto self = weak.lock();
+    if (!self) return;
+    self->answerTimerAt_.reset();
+    for (const auto& answer : self->answers_.expired()) {
+      if (!answer->ended())
+        self->log(LogSeverity::Warn, "Nobody has asked for the rest of the answer in conversation " +
+                                         printable(answer->conversationId) + " for two minutes: it is stopped");
+      self->abandon(*answer);
+    }
+    self->watchAnswers();
+  });
+}
+
+void AgentCore::onChatResume(const protocol::ChatResume& resume) {
+  if (!inUse_.has(identity::feature::kControlV2)) return;
+  const auto refuse = [&](const std::string& why, Errc code) {
+    log(LogSeverity::Warn,
+        "The answer in conversation " + printable(resume.conversationId.value) + " cannot be sent again: " + why);
+    sendChatError(resume.conversationId.value, resume.questionId, why, "llm_error", code);
+  };
+  const auto answer = answers_.find(resume.questionId);
+  if (!answer && !answers_.knows(resume.questionId) && resume.channel && answers_.vouches(*resume.channel))
+    return refuse("the question has not reached the agent", Errc::NotFound);
+  if (!answer)
+    return refuse("the agent knows nothing of this answer any more: it was restarted, or two minutes have passed",
+                  Errc::Interrupted);
+  if (answer->conversationId != resume.conversationId.value)
+    return refuse("the question was asked in another conversation", Errc::InvalidArgument);
+  const auto from = static_cast<std::uint64_t>(resume.fromSeq);
+  if (from > answer->size()) return refuse("the answer is not that long yet", Errc::InvalidArgument);
+  if (from < answer->first()) {
+    abandon(*answer);
+    return refuse("what is missing of the answer was too long to be kept", Errc::Interrupted);
+  }
+  answers_.resume(*answer, from);
+  flushChats();
+  watchAnswers();
 }
 
 void AgentCore::flushChats() {
-  while (!heldChats_.empty() && (!connection_ || connection_->queuedBytes() < kBusyConnectionBytes)) {
-    const HeldChat held = std::move(heldChats_.front());
-    heldChats_.pop_front();
-    heldChatBytes_ -= held.bytes;
-    held.write();
+  const bool connected = phase_ == Phase::Authenticated && connection_;
+  while (connected && connection_->queuedBytes() < kBusyConnectionBytes) {
+    const auto next = answers_.next();
+    if (!next) break;
+    protocol::ChatResponse response;
+    response.conversationId = ConversationId(next->answer->conversationId);
+    if (next->answer->resumable) {
+      response.seq = static_cast<std::int64_t>(next->seq);
+      response.questionId = next->answer->questionId;
+    }
+    if (next->piece) {
+      response.chunk = next->piece->text;
+      response.thinking = next->piece->thinking;
+    } else {
+      response.done = true;
+      if (next->end->error) {
+        response.error = next->end->error;
+        response.errorCode = next->end->errorCode;
+        response.code = std::string(wireCode(next->end->code));
+      }
+    }
+    send(std::move(response));
+    answers_.sent(next->answer);
   }
-  if (heldChats_.empty()) continueStop();
+  watchAnswers();
+  if (!answers_.waiting()) continueStop();
 }
 
 // ---- ChatStream
@@ -164,7 +245,8 @@ std::string ChatStream::takeComplete(std::string& held, std::string_view text) {
 
 bool ChatStream::send(std::string_view text, bool thinking) {
   const auto core = call_->core.lock();
-  if (closed_ || !core || !core->connected() || call_->answered || call_->stopped()) return false;
+  if (closed_ || !core || call_->answered || call_->stopped()) return false;
+  if (!resumable_ && !core->connected()) return false;
   std::string chunk = takeComplete(thinking ? heldThinking_ : heldText_, text);
   if (chunk.empty()) return true;
   for (std::string_view rest = chunk; !rest.empty();) {
@@ -213,15 +295,15 @@ void ChatStream::flushHeld() {
 void ChatStream::done() {
   if (std::exchange(closed_, true)) return;
   flushHeld();
-  if (const auto core = call_->core.lock()) core->chatEnd(call_, std::nullopt, {}, Errc::Failed);
+  if (const auto core = call_->core.lock()) core->chatEnd(self_.lock(), std::nullopt, {}, Errc::Failed);
 }
 
 void ChatStream::fail(std::string_view errorCode, std::string_view text, Errc code) {
   if (std::exchange(closed_, true)) return;
   flushHeld();
   if (const auto core = call_->core.lock())
-    core->chatEnd(call_, std::string(beginning(repaired(std::string(text)), kMaxErrorBytes)), printable(errorCode),
-                  code);
+    core->chatEnd(self_.lock(), std::string(beginning(repaired(std::string(text)), kMaxErrorBytes)),
+                  printable(errorCode), code);
 }
 
 }  // namespace vaultysclaw::detail

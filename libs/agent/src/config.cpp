@@ -90,6 +90,8 @@ Status checkConfig(const AgentRuntimeConfig& config) {
     return Error{Errc::InvalidArgument, "vaultysIdPath is empty: name the file that keeps this agent's identity"};
   if (Status capabilities = protocol::checkCapabilities(config.requestedCapabilities); !capabilities)
     return Error{Errc::InvalidArgument, "requestedCapabilities: " + capabilities.error().message};
+  if (Status actions = protocol::checkCapabilities(config.repeatableActions); !actions)
+    return Error{Errc::InvalidArgument, "repeatableActions: " + actions.error().message};
   const std::pair<const char*, const std::string*> peerjs[] = {{"peerjsControlPlaneId", &config.peerjsControlPlaneId},
                                                                {"peerjsServerUrl", &config.peerjsServerUrl},
                                                                {"peerjsServer", &config.peerjsServer}};

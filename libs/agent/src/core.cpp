@@ -33,7 +33,8 @@ AgentCore::AgentCore(CoreSetup setup, BaseAgentRuntime& agent, RuntimePorts& por
       startedAt_(ports.clock().steady()),
       backoff_(backoffOptions(setup_.config.backoff), ports.entropy()),
       announced_(setup_.config.requestedCapabilities),
-      outbox_(ports.outboxLimits()) {
+      outbox_(ports.outboxLimits()),
+      answers_(ports.clock()) {
   if (setup_.pin) {
     controlPlane_ = setup_.pin->id;
     trustedDid_ = setup_.pin->did;
@@ -87,7 +88,8 @@ void AgentCore::dispatch(protocol::Message& message) {
   }
   std::visit(
       Overloaded{[&](Intent& m) { onIntent(message, m); },
-                 [&](ChatRequest& m) { onChat(m); },
+                 [&](ChatRequest& m) { onChat(message.messageId, m); },
+                 [&](ChatResume& m) { onChatResume(m); },
                  [&](Cancel& m) { onCancel(m); },
                  [&](ResultAck& m) { onResultAck(m); },
                  [&](Pause& m) { setPaused(std::move(m.reason)); },

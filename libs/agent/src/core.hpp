@@ -17,6 +17,7 @@
 
 #include "agent/ports.hpp"
 #include "agent/trust.hpp"
+#include "answers.hpp"
 #include "base/guarded.hpp"
 #include "call.hpp"
 #include "identity/challenger.hpp"
@@ -82,7 +83,7 @@ class AgentCore : public std::enable_shared_from_this<AgentCore> {
   // False when not connected, and, with a log line, for what is no valid message. Sent on the loop's next turn.
   bool sendSoon(protocol::Payload payload);
   void chatChunk(std::shared_ptr<ChatStream> stream, std::string chunk, bool thinking);
-  void chatEnd(std::shared_ptr<Call> call, std::optional<std::string> error, std::string errorCode, Errc code);
+  void chatEnd(std::shared_ptr<ChatStream> stream, std::optional<std::string> error, std::string errorCode, Errc code);
 
  private:
   enum class Phase : std::uint8_t {
@@ -117,10 +118,6 @@ class AgentCore : public std::enable_shared_from_this<AgentCore> {
     std::shared_ptr<Call> call;
     Timer deadline;
     std::shared_ptr<ChatStream> stream;
-  };
-  struct HeldChat {
-    Task write;
-    std::size_t bytes = 0;
   };
   struct Approval {
     std::shared_ptr<ApprovalWait> wait;  // null: the answer goes to onToolApprovalResponse
@@ -206,6 +203,7 @@ class AgentCore : public std::enable_shared_from_this<AgentCore> {
   void examine(const std::shared_ptr<Acceptance>& job);
   Status judge(Acceptance& job);
   Status accept(Acceptance& job);
+  store::Repeatable repeatable(const std::string& action) const;
   void recordAccepted(Acceptance& job, const Status& stored);
   // Whether it is the control plane's and meant for this agent.
   Result<identity::IntentToken> checkIntent(const Acceptance& job) const;
@@ -257,11 +255,19 @@ class AgentCore : public std::enable_shared_from_this<AgentCore> {
   static Error pausedError(const std::string& reason);
 
   // chats.cpp
-  void onChat(protocol::ChatRequest& request);
+  void onChat(const std::string& questionId, protocol::ChatRequest& request);
   void runChat(const std::shared_ptr<Call>& call, const std::shared_ptr<ChatStream>& stream,
                const std::vector<protocol::ChatMessageEntry>& messages);
-  void sendChatError(const std::string& conversationId, const std::string& error, std::string errorCode, Errc code);
-  void holdChat(Task write, std::size_t bytes);
+  // Of a question that is not answered; it has no number.
+  void sendChatError(const std::string& conversationId, std::optional<std::string> questionId, const std::string& error,
+                     std::string errorCode, Errc code);
+  void endAnswer(const ChatStream& stream, AnswerEnd end);
+  void answerGrew(Answer& answer);
+  void abandon(Answer& answer);
+  void onChatResume(const protocol::ChatResume& resume);
+  // The connection is lost: what can be resumed waits for that, the rest is over.
+  void cutChats();
+  void watchAnswers();
   void flushChats();
 
   // tasks.cpp
@@ -363,8 +369,9 @@ class AgentCore : public std::enable_shared_from_this<AgentCore> {
   std::vector<store::SettledResult> settled_;  // that the state does not know of yet
   Timer settleTimer_;
   std::optional<std::string> paused_;  // by the control plane, and why
-  std::deque<HeldChat> heldChats_;     // chunks that wait for the connection to drain
-  std::size_t heldChatBytes_ = 0;
+  Answers answers_;                    // to chats
+  Timer answerTimer_;
+  std::optional<SteadyTime> answerTimerAt_;
   std::map<std::string, Approval> approvals_;  // by request id, which sorts by time
   std::string openHeartbeat_;                  // sync id of the last heartbeat, until its pong
   bool stopping_ = false;

@@ -219,6 +219,7 @@ void AgentCore::onAuthComplete(const protocol::AuthComplete& complete) {
     handshakeTimer_.reset();
     backoff_.reset();
     linkUp_ = true;
+    if (seal_) answers_.addChannel(std::string(seal_->channel()));
     judgeDelegations();
     journal_->setStatus(AgentStatus::Connected, "");
     scheduleHeartbeat();

@@ -200,9 +200,15 @@ Status AgentCore::accept(Acceptance& job) {
                                              .intentId = job.call->id,
                                              .fingerprint = job.fingerprint,
                                              .intentHash = job.call->intentHash,
-                                             .acceptedAt = job.acceptedAt},
+                                             .acceptedAt = job.acceptedAt,
+                                             .repeatable = repeatable(job.call->action)},
                                             {job.usage, job.settled}));
   return {};
+}
+
+store::Repeatable AgentCore::repeatable(const std::string& action) const {
+  const auto& all = setup_.config.repeatableActions;
+  return std::find(all.begin(), all.end(), action) != all.end() ? store::Repeatable::Yes : store::Repeatable::No;
 }
 
 // When the transaction has ended, and before the next one begins.

@@ -107,19 +107,12 @@ void AgentCore::dropConnection(std::string why) {
   foreignPeer_.reset();
   sessionId_.clear();
   expectedClose_.reset();
-  heldChats_.clear();
-  heldChatBytes_ = 0;
   paused_.reset();
   shared_.with([](Shared& s) {
     s.transport.clear();
     s.paused.reset();
   });
-  for (auto& [number, running] : calls_) {
-    // Nobody listens to a chat any more; an intent's result is kept for the next connection.
-    if (running.call->kind != CallKind::Chat) continue;
-    running.call->answered = true;
-    if (!stopping_) stopCall(running.call, StopReason::CallerCancelled);
-  }
+  cutChats();
   if (stopping_) {
     phase_ = Phase::Idle;
     return continueStop();

@@ -58,7 +58,7 @@ void AgentCore::continueStop() {
         });
   }
   flushSettled();
-  if (stateOps_ > 0 || !heldChats_.empty()) return;
+  if (stateOps_ > 0 || answers_.waiting()) return;
   if (phase_ == Phase::Idle || phase_ == Phase::Dialing || !connection_) return stopped();
   leave("the agent stops");
 }
@@ -73,6 +73,8 @@ void AgentCore::stopped() {
   heartbeatTimer_.reset();
   drainTimer_.reset();
   settleTimer_.reset();
+  answerTimer_.reset();
+  answers_.clear();
   initiator_.reset();
   sealKeys_.reset();
   seal_.reset();

@@ -381,6 +381,54 @@ TEST_F(Intents, InterruptedByACrashFailAndNeverRunAgain) {
   EXPECT_EQ(agent->intents, 0);
 }
 
+TEST_F(Intents, OfARepeatableActionRunAgainWhenTheyAreSentAgainAfterACrash) {
+  config.repeatableActions = {"text_generation"};
+  connect();
+  const std::string did = cp.id().didV1().value;
+  agent.reset();
+  {
+    auto state = openState();
+    ASSERT_TRUE(state.ok());
+    for (const auto& [id, repeatable] : {std::pair("again", store::Repeatable::Yes), {"once", store::Repeatable::No}}) {
+      store::SeenIntent crashed;
+      crashed.controlPlaneDid = did;
+      crashed.intentId = id;
+      crashed.acceptedAt = world.clock.now();
+      crashed.repeatable = repeatable;
+      ASSERT_TRUE((*state)->acceptIntent(crashed).ok());
+    }
+  }
+  make().start();
+  world.run();
+  EXPECT_EQ(code("once"), "interrupted");
+  EXPECT_FALSE(result("again"));
+  intent("again", "text_generation");
+  EXPECT_EQ(error("again"), "(success)");
+  EXPECT_EQ(agent->intents, 1);
+  intent("again", "text_generation");  // finished now: its result comes again, and nothing runs
+  EXPECT_EQ(agent->intents, 1);
+}
+
+TEST_F(Intents, AreStoredAsRepeatableWhenTheConfigurationSaysSo) {
+  config.repeatableActions = {"text_generation"};
+  config.requestedCapabilities = {"text_generation", "mail_send"};
+  cp.capabilities = {"text_generation", "mail_send"};
+  connect();
+  world.lanes->held = true;
+  intent("i1", "text_generation");
+  intent("i2", "mail_send");
+  world.network.cutAll();
+  const std::string did = cp.id().didV1().value;
+  agent->requestStop();
+  while (world.runHandler()) {
+  }
+  agent.reset();
+  auto state = openState();
+  ASSERT_TRUE(state.ok());
+  EXPECT_EQ((*(*state)->seenIntent(did, "i1"))->repeatable, store::Repeatable::Yes);
+  EXPECT_EQ((*(*state)->seenIntent(did, "i2"))->repeatable, store::Repeatable::No);
+}
+
 TEST_F(Intents, OverTheQueueAreBusyAtOnce) {
   config.maxQueuedCalls = 2;
   connect();

@@ -265,11 +265,23 @@ class CommandLine {
     c.add_option("--timeout", run_.timeoutSeconds, "Seconds that the agent gets")
         ->capture_default_str()
         ->check(CLI::Range(0.001, 300.0));
+    c.add_option("--ttl", run_.ttlSeconds,
+                 "Seconds that it may wait for an agent that is away or paused; at most 300, with --no-wait 604800")
+        ->check(CLI::Range(1, 604'800));
+    c.add_option("--idempotency-key", run_.idempotencyKey,
+                 "Name of your choice: the same key again gives the same intent, and never a second run")
+        ->check(CLI::Validator(
+            [](std::string& given) {
+              return given.empty() || given.size() > 128 ? std::string("must be 1 to 128 characters") : std::string();
+            },
+            ""));
     c.add_flag("--no-wait", run_.noWait, "Prints the intent's id instead of waiting for its result");
   }
 
   void addChat() {
-    auto& c = command(app_, "chat", "Talks to an agent; without a message, until you end it",
+    auto& c = command(app_, "chat",
+                      "Talks to an agent; without a message, until you end it. A broken connection is made again, and "
+                      "Ctrl-C stops an answer",
                       "  vaultysclaw chat echo-agent 'What can you do?'\n  vaultysclaw chat echo-agent\n"
                       "  git diff | vaultysclaw chat reviewer -",
                       [this](Context& context) {
@@ -285,15 +297,22 @@ class CommandLine {
   void addIntents() {
     auto& c =
         command(app_, "intents", "Lists what was asked of agents and what came of it",
-                "  vaultysclaw intents --agent echo-agent --status failed\n  vaultysclaw intents get 0190b6a2-...",
+                "  vaultysclaw intents --agent echo-agent --status failed\n  vaultysclaw intents show 0190b6a2-...",
                 [this](Context& context) { return listIntents(context, intents_); });
     c.require_subcommand(0, 1);
     agent(c, "--agent", intents_.agent);
-    choice(c, "--status", intents_.status, "Only these", {"pending", "success", "failed", "timeout", "lost"});
+    choice(c, "--status", intents_.status, "Only these",
+           {"queued", "pending", "success", "failed", "timeout", "lost", "expired"});
     page(c, intents_.page);
-    auto& get = command(c, "get", "Shows one intent", "  vaultysclaw intents get 0190b6a2-... --json",
-                        [this](Context& context) { return showIntent(context, intent_); });
-    get.add_option("intent", intent_, "The intent's id")->required();
+    auto& show = command(c, "show", "Shows one intent and what happened to it",
+                         "  vaultysclaw intents show 0190b6a2-...\n  vaultysclaw intents show 0190b6a2-... --json",
+                         [this](Context& context) { return showIntent(context, intent_); });
+    show.alias("get");
+    show.add_option("intent", intent_, "The intent's id")->required();
+    auto& cancel = command(c, "cancel", "Stops an intent: one that waits ends, an agent that runs it is told",
+                           "  vaultysclaw intents cancel 0190b6a2-...",
+                           [this](Context& context) { return cancelIntent(context, intent_); });
+    cancel.add_option("intent", intent_, "The intent's id")->required();
   }
 
   void addAudit() {
@@ -333,7 +352,8 @@ class CommandLine {
                       [this](Context& context) { return trustControlPlane(context, trust_); });
     file(c, "path", trust_.path, "The agent's identity file")->required();
     auto* did = c.add_option("did", trust_.did, "DID of the control plane, as it shows it when it starts");
-    file(c, "--state", trust_.statePath, "The agent's state file, if it is not beside the identity file");
+    file(c, "--state", trust_.statePath,
+         "The agent's state file, alone or shared, if it is not beside the identity file");
     c.add_flag("--reset", trust_.reset, "Forgets the control plane")->excludes(did);
   }
 

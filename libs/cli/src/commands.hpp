@@ -45,6 +45,8 @@ struct RunOptions {
   std::string agent, action;
   std::string params = "{}";  // JSON, @file or - for standard input
   double timeoutSeconds = 60;
+  int ttlSeconds = 0;          // 0: it does not wait for its agent
+  std::string idempotencyKey;  // empty: none
   bool noWait = false;
 };
 int runAction(Context& context, const RunOptions& options);
@@ -63,6 +65,7 @@ struct IntentsOptions {
 };
 int listIntents(Context& context, const IntentsOptions& options);
 int showIntent(Context& context, const std::string& id);
+int cancelIntent(Context& context, const std::string& id);
 
 struct AuditOptions {
   std::string actor, action, target;

@@ -12,6 +12,7 @@ namespace {
 
 constexpr long kConnectTimeoutMs = 10'000;
 constexpr std::size_t kMaxAnswerBytes = std::size_t{64} << 20;
+constexpr curl_off_t kMaxSilenceUs = 60'000'000;  // servers send a comment every 15 s
 constexpr std::size_t kMaxEventBytes = std::size_t{32} << 20;
 
 struct CurlGlobal {
@@ -29,9 +30,17 @@ struct Transfer {
   CURL* curl = nullptr;
   std::string body;
   EventParser parser;
-  std::function<bool(std::string_view)> onEvent;
+  std::function<bool(const ServerEvent&)> onEvent;
   std::function<bool()> stop;
   bool ended = false;  // by onEvent
+  curl_off_t lastDataUs = 0;
+  bool silent = false;
+
+  curl_off_t elapsedUs() const {
+    curl_off_t us = 0;
+    curl_easy_getinfo(curl, CURLINFO_TOTAL_TIME_T, &us);
+    return us;
+  }
 };
 
 std::size_t onData(char* data, std::size_t, std::size_t size, void* context) {
@@ -39,6 +48,7 @@ std::size_t onData(char* data, std::size_t, std::size_t size, void* context) {
   long status = 0;
   curl_easy_getinfo(transfer.curl, CURLINFO_RESPONSE_CODE, &status);
   if (transfer.onEvent && status == 200) {
+    transfer.lastDataUs = transfer.elapsedUs();
     transfer.ended = !transfer.parser.feed({data, size}, transfer.onEvent);
     return transfer.ended ? 0 : size;
   }
@@ -48,8 +58,9 @@ std::size_t onData(char* data, std::size_t, std::size_t size, void* context) {
 }
 
 int onProgress(void* context, curl_off_t, curl_off_t, curl_off_t, curl_off_t) {
-  const auto& transfer = *static_cast<Transfer*>(context);
-  return transfer.stop && transfer.stop() ? 1 : 0;
+  auto& transfer = *static_cast<Transfer*>(context);
+  if (transfer.onEvent && transfer.elapsedUs() - transfer.lastDataUs > kMaxSilenceUs) transfer.silent = true;
+  return transfer.silent || (transfer.stop && transfer.stop()) ? 1 : 0;
 }
 
 // Loopback is never behind a proxy, whatever the environment says. Empty: leave the environment's list alone.
@@ -134,6 +145,7 @@ struct HttpClient::Impl {
     long status = 0;
     curl_easy_getinfo(curl, CURLINFO_RESPONSE_CODE, &status);
     reply.status = static_cast<int>(status);
+    if (transfer.silent) return Error{Errc::DeadlineExceeded, "nothing has come from " + options.url + " for a minute"};
     if (code != CURLE_OK && !transfer.ended) return toError(code, details, options.url);
     reply.body = std::move(transfer.body);
     return reply;
@@ -160,12 +172,12 @@ Result<ClientReply> HttpClient::request(const std::string& method, const std::st
   return impl_->perform(method, path, body, transfer, static_cast<long>(ms));
 }
 
-Result<ClientReply> HttpClient::stream(const std::string& path, const std::string& body,
-                                       std::function<bool(std::string_view)> onEvent, std::function<bool()> stop) {
+Result<ClientReply> HttpClient::stream(const std::string& method, const std::string& path, const std::string& body,
+                                       std::function<bool(const ServerEvent&)> onEvent, std::function<bool()> stop) {
   Transfer transfer;
   transfer.onEvent = std::move(onEvent);
   transfer.stop = std::move(stop);
-  return impl_->perform("POST", path, body, transfer, 0);
+  return impl_->perform(method, path, body, transfer, 0);
 }
 
 bool travelsInTheClear(const std::string& url) {
@@ -199,7 +211,7 @@ std::string percentEncode(std::string_view text) {
   return out;
 }
 
-bool EventParser::feed(std::string_view bytes, const std::function<bool(std::string_view)>& onEvent) {
+bool EventParser::feed(std::string_view bytes, const std::function<bool(const ServerEvent&)>& onEvent) {
   for (const char c : bytes) {
     if (c != '\n') {
       if (line_.size() < kMaxEventBytes) line_.push_back(c);
@@ -208,14 +220,19 @@ bool EventParser::feed(std::string_view bytes, const std::function<bool(std::str
     if (!line_.empty() && line_.back() == '\r') line_.pop_back();
     std::string_view line = line_;
     if (line.empty()) {
-      const bool more = !std::exchange(hasData_, false) || onEvent(data_);
+      const bool more = !std::exchange(hasData_, false) || onEvent({data_, id_});
       data_.clear();
+      id_.clear();
       if (!more) return false;
     } else if (line.starts_with("data:") && data_.size() < kMaxEventBytes) {
       line.remove_prefix(5);
       if (line.starts_with(' ')) line.remove_prefix(1);
       if (std::exchange(hasData_, true)) data_.push_back('\n');
       data_ += line;
+    } else if (line.starts_with("id:") && line.size() < 64) {
+      line.remove_prefix(3);
+      if (line.starts_with(' ')) line.remove_prefix(1);
+      id_ = line;
     }
     line_.clear();
   }

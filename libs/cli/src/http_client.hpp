@@ -22,6 +22,12 @@ struct ClientReply {
   std::string body;
 };
 
+// One server-sent event. Both last as long as the call that hands them over.
+struct ServerEvent {
+  std::string_view data;
+  std::string_view id;  // empty: none
+};
+
 // Confined to one thread. Every call blocks. Errors: InvalidArgument (the URL), Unavailable (cannot connect),
 // Unauthenticated (TLS), DeadlineExceeded, Cancelled (`stop` said so), ConnectionLost.
 class HttpClient {
@@ -33,10 +39,11 @@ class HttpClient {
   // `body` empty: none. `timeout` of the whole exchange.
   Result<ClientReply> request(const std::string& method, const std::string& path, const std::string& body,
                               Duration timeout);
-  // Posts and hands each server-sent event's data to `onEvent` as it comes; false from it ends the request. Any answer
-  // but 200 comes back as a reply. `stop` is asked several times a second. No time limit but the server's.
-  Result<ClientReply> stream(const std::string& path, const std::string& body,
-                             std::function<bool(std::string_view)> onEvent, std::function<bool()> stop);
+  // Hands each server-sent event to `onEvent` as it comes; false from it ends the request. Any answer but 200 comes
+  // back as a reply. `stop` is asked several times a second. No time limit but the server's, and that something comes
+  // every minute (DeadlineExceeded): servers send comments to show that they are there.
+  Result<ClientReply> stream(const std::string& method, const std::string& path, const std::string& body,
+                             std::function<bool(const ServerEvent&)> onEvent, std::function<bool()> stop);
 
  private:
   struct Impl;
@@ -49,15 +56,15 @@ bool travelsInTheClear(const std::string& url);
 // RFC 3986: everything but unreserved characters is encoded.
 std::string percentEncode(std::string_view text);
 
-// Cuts a byte stream into server-sent events (WHATWG HTML, section 9.2), of which only `data` is kept.
+// Cuts a byte stream into server-sent events (WHATWG HTML, section 9.2), of which `data` and `id` are kept.
 class EventParser {
  public:
-  // Calls `onEvent` with each event's data; false from it stops the parsing and is returned.
-  bool feed(std::string_view bytes, const std::function<bool(std::string_view)>& onEvent);
+  // Calls `onEvent` with each event; false from it stops the parsing and is returned.
+  bool feed(std::string_view bytes, const std::function<bool(const ServerEvent&)>& onEvent);
 
  private:
   std::string line_;
-  std::string data_;
+  std::string data_, id_;
   bool hasData_ = false;
 };
 

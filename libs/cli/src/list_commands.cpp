@@ -1,3 +1,5 @@
+#include <algorithm>
+
 #include "base/json_writer.hpp"
 #include "commands.hpp"
 
@@ -72,6 +74,24 @@ void printAgent(Context& context, const Json& agent) {
          textOf(call, "action") + " (" + textOf(call, "id") + "), " + textOf(call, "overdueSeconds") +
              " s over its deadline",
          Style::Warning);
+  }
+}
+
+// Null when nothing was signed: it was never sent.
+std::string signatureText(const Json& intent) {
+  const auto it = intent.find("signatureValid");
+  if (it != intent.end() && it->is_null()) return "";
+  return intent.value("signatureValid", false) ? "valid" : "INVALID";
+}
+
+void printHistory(Context& context, const Json& history) {
+  context.out() << context.painter().paint(Style::Dim, "history") << '\n';
+  for (const Json& event : history) {
+    std::string what = textOf(event, "event");
+    std::replace(what.begin(), what.end(), '_', ' ');
+    const std::string detail = textOf(event, "detail");
+    if (!detail.empty()) what += what == "sent" || what == "resent" ? " (number " + detail + ")" : ": " + detail;
+    context.out() << "  " << terminalText(textOf(event, "at")) << "  " << terminalText(what) << '\n';
   }
 }
 
@@ -256,7 +276,7 @@ int listIntents(Context& context, const IntentsOptions& options) {
   Table table({"SENT", "ACTION", "STATUS", "SIGNATURE", "ID", "AGENT", "ERROR"});
   for (const Json& row : answer->body["items"]) {
     const std::string status = textOf(row, "status");
-    const std::string signature = row.value("signatureValid", false) ? "valid" : "INVALID";
+    const std::string signature = signatureText(row);
     table.row({{shortTime(textOf(row, "createdAt")), {}},
                {textOf(row, "action"), Style::Bold},
                {status, statusStyle(status)},
@@ -279,8 +299,7 @@ int showIntent(Context& context, const std::string& id) {
   line(context, "agent", textOf(row, "did"));
   line(context, "action", textOf(row, "action"), Style::Bold);
   line(context, "status", textOf(row, "status"), statusStyle(textOf(row, "status")));
-  line(context, "signature", row.value("signatureValid", false) ? "valid" : "INVALID",
-       row.value("signatureValid", false) ? Style::Good : Style::Bad);
+  line(context, "signature", signatureText(row), statusStyle(signatureText(row)));
   if (row.value("resultSigned", false)) {
     const std::string valid = textOf(row, "resultSignatureValid");
     const std::string result = valid == "true" ? "valid" : valid == "false" ? "INVALID" : "not checked";
@@ -292,9 +311,22 @@ int showIntent(Context& context, const std::string& id) {
   line(context, "code", textOf(row, "code"));
   line(context, "requested by", textOf(row, "requestedBy"));
   line(context, "trace", textOf(row, "traceparent"));
-  line(context, "sent", textOf(row, "createdAt"));
+  line(context, "idempotency key", textOf(row, "idempotencyKey"));
+  line(context, "accepted", textOf(row, "createdAt"));
+  line(context, "may wait", textOf(row, "ttlSeconds").empty() ? "" : textOf(row, "ttlSeconds") + " s");
+  line(context, "sent", textOf(row, "sentAt"));
   line(context, "executed", textOf(row, "executedAt"));
   line(context, "finished", textOf(row, "finishedAt"));
+  if (const auto history = row.find("history"); history != row.end() && history->is_array())
+    printHistory(context, *history);
+  return kOk;
+}
+
+int cancelIntent(Context& context, const std::string& id) {
+  auto answer = context.call("POST", "/api/intents/" + percentEncode(id) + "/cancel", "{}");
+  if (!answer) return context.exitCode();
+  if (context.json()) return context.printJson(*answer), kOk;
+  context.out() << "Cancelling " << terminalText(textOf(answer->body, "intentId")) << "\n";
   return kOk;
 }
 

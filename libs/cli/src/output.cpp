@@ -46,7 +46,7 @@ std::string Painter::paint(Style style, const std::string& text) const {
 
 Style statusStyle(std::string_view status) {
   if (status == "connected" || status == "success" || status == "approved" || status == "valid") return Style::Good;
-  if (status == "pending" || status == "paused") return Style::Warning;
+  if (status == "queued" || status == "pending" || status == "paused") return Style::Warning;
   if (status == "failed" || status == "timeout" || status == "lost" || status == "rejected" || status == "INVALID")
     return Style::Bad;
   return status == "offline" || status == "expired" ? Style::Dim : Style::Plain;

@@ -10,6 +10,7 @@
 #include <nlohmann/json.hpp>
 #include <sstream>
 
+#include "base/fake_loop.hpp"
 #include "base/guarded.hpp"
 #include "base/temporary_directory.hpp"
 #include "cli/cli.hpp"
@@ -77,6 +78,11 @@ class CliFixture : public ::testing::Test {
                         [this](const std::string& name) -> std::optional<std::string> {
                           const auto it = environment.find(name);
                           return it == environment.end() ? std::nullopt : std::optional(it->second);
+                        },
+                        &clock,
+                        [this](Duration time) {
+                          ++pauses;
+                          clock.advance(time);
                         }};
     if (!url.empty()) args.insert(args.begin(), {"--url", url});
     const int code = cli::run(std::move(args), process);
@@ -95,6 +101,8 @@ class CliFixture : public ::testing::Test {
             {"pagination", {{"total", items.size()}, {"limit", 50}, {"offset", 0}, {"hasMore", more}}}};
   }
 
+  vaultysclaw::testing::FakeClock clock;
+  int pauses = 0;
   TemporaryDirectory directory;
   std::map<std::string, std::string> environment;
   std::string url;

@@ -131,6 +131,45 @@ TEST_F(Cli, AnIntentShowsBothSignatures) {
   }
 }
 
+TEST_F(Cli, AnIntentShowsWhatHappenedToIt) {
+  json intent = {{"intentId", "i-1"}, {"did", kDid}, {"status", "queued"}, {"signatureValid", nullptr}};
+  intent["history"] = {{{"at", "2026-01-31T12:00:00.000Z"}, {"event", "accepted"}},
+                       {{"at", "2026-01-31T12:00:01.000Z"}, {"event", "resent"}, {"detail", "2"}},
+                       {{"at", "2026-01-31T12:00:02.000Z"}, {"event", "connection_lost"}, {"detail", "why"}}};
+  on("GET /api/intents/i-1", intent);
+  const std::string shown = run({"intents", "show", "i-1"}).out;
+  EXPECT_THAT(shown, Not(HasSubstr("INVALID"))) << "nothing was signed yet";
+  EXPECT_THAT(shown, HasSubstr("2026-01-31T12:00:00.000Z  accepted\n"));
+  EXPECT_THAT(shown, HasSubstr("resent (number 2)\n"));
+  EXPECT_THAT(shown, HasSubstr("connection lost: why\n"));
+}
+
+TEST_F(Cli, CancelsAnIntent) {
+  on("POST /api/intents/i-1/cancel", json{{"intentId", "i-1"}, {"cancelling", true}}, 202);
+  EXPECT_THAT(run({"intents", "cancel", "i-1"}).out, HasSubstr("i-1"));
+  on("POST /api/intents/i-1/cancel", json{{"error", "the intent has ended already"}, {"code", "conflict"}}, 409);
+  EXPECT_EQ(run({"intents", "cancel", "i-1"}).code, kFailed);
+  EXPECT_EQ(run({"intents", "cancel"}).code, kUsage);
+}
+
+TEST_F(Cli, RunMayWaitForItsAgentUnderAKey) {
+  on("GET /api/agents", listing({agent("echo", kDid)}));
+  on("POST /api/agents/" + kDid + "/run", json{{"intentId", "i-1"}, {"status", "success"}, {"output", 1}});
+  EXPECT_EQ(run({"run", "echo", "act", "--ttl", "5", "--idempotency-key", "k 1"}).code, kOk);
+  json body = json::parse(requests().back().body);
+  EXPECT_EQ(body["ttlSeconds"], 5);
+  EXPECT_EQ(body["idempotencyKey"], "k 1");
+  EXPECT_EQ(run({"run", "echo", "act"}).code, kOk);
+  body = json::parse(requests().back().body);
+  EXPECT_FALSE(body.contains("ttlSeconds") || body.contains("idempotencyKey"));
+  EXPECT_EQ(run({"run", "echo", "act", "--ttl", "301"}).code, kUsage);
+  on("POST /api/intents", json{{"intentId", "i-2"}, {"status", "queued"}}, 202);
+  const Outcome queued = run({"run", "echo", "act", "--ttl", "604800", "--no-wait"});
+  EXPECT_EQ(queued.code, kOk) << queued.err;
+  EXPECT_THAT(queued.out, HasSubstr("Waits: i-2"));
+  EXPECT_THAT(queued.err, HasSubstr("intents show i-2"));
+}
+
 TEST_F(Cli, ApprovesByNameAndRejectsById) {
   const json row = {
       {"id", "r-1"}, {"did", kDid}, {"name", "echo"}, {"status", "pending"}, {"requestedCapabilities", {"echo"}}};
@@ -255,14 +294,62 @@ TEST_F(Cli, ChatSaysWhenItFailsOrBreaksOff) {
   const Outcome refused = run({"chat", kDid, "x"});
   EXPECT_EQ(refused.code, kFailed);
   EXPECT_THAT(refused.err, HasSubstr("no (policy_denied)"));
-  on("POST /api/chat", Reply{200, "", {"data: {\"chunk\":\"par\"}\n\n"}});
-  const Outcome broken = run({"chat", kDid, "x"});
+  on("POST /api/chat", Reply{200, "", {"id: 0\ndata: {\"chunk\":\"par\"}\n\n"}});
+  on("*", json{{"error", "the control plane was restarted"}, {"code", "not_found"}}, 404);
+  const Outcome broken = run({"chat", kDid, "x", "--conversation", "c 1"});
   EXPECT_EQ(broken.code, kFailed);
+  EXPECT_EQ(broken.out, "par\n");
   EXPECT_THAT(broken.err, HasSubstr("broke off"));
+  EXPECT_THAT(broken.err, HasSubstr("the control plane was restarted"));
+  EXPECT_EQ(requests().back().method + requests().back().path, "GET/api/chat/" + kDid + "/c 1");
+  EXPECT_EQ(requests().back().query["fromSeq"], "1");
   on("POST /api/chat", json{{"error", "the agent is not connected"}, {"code", "unavailable"}}, 503);
   const Outcome away = run({"chat", kDid, "x"});
   EXPECT_EQ(away.code, kFailed);
   EXPECT_THAT(away.err, HasSubstr("which agents are connected"));
+}
+
+TEST_F(Cli, ChatGoesOnWhereItsConnectionBrokeAndShowsNothingTwice) {
+  const std::string named = "data: {\"conversationId\":\"c-1\"}\n\n";
+  on("POST /api/chat", Reply{200, "", {named, "id: 0\ndata: {\"chunk\":\"one \"}\n\n"}});
+  on("GET /api/chat/" + kDid + "/c-1", Reply{200,
+                                             "",
+                                             {named, "id: 0\ndata: {\"chunk\":\"one \"}\n\n",
+                                              "id: 1\ndata: {\"chunk\":\"two\"}\n\n", "id: 2\ndata: [DONE]\n\n"}});
+  const Outcome whole = run({"chat", kDid, "x"});
+  EXPECT_EQ(whole.code, kOk) << whole.err;
+  EXPECT_EQ(whole.out, "one two\n");
+  EXPECT_EQ(json::parse(requests().front().body)["resumable"], true);
+  EXPECT_EQ(requests().back().query["fromSeq"], "1");
+  EXPECT_EQ(pauses, 1);
+  EXPECT_EQ(run({"chat", kDid, "x", "--json"}).out,
+            "{\"conversationId\":\"c-1\"}\n{\"chunk\":\"one \"}\n{\"chunk\":\"two\"}\n");
+
+  // Before the first piece, and with an id that only we know.
+  on("POST /api/chat", Reply{200, "", {": keep-alive\n\n"}});
+  on("GET /api/chat/" + kDid + "/mine",
+     Reply{200, "", {"id: 0\ndata: {\"chunk\":\"all\"}\n\nid: 1\ndata: [DONE]\n\n"}});
+  EXPECT_EQ(run({"chat", kDid, "x", "--conversation", "mine"}).out, "all\n");
+}
+
+TEST_F(Cli, ChatTriesForTwoMinutesToGoOn) {
+  on("POST /api/chat", Reply{200, "", {"id: 0\ndata: {\"chunk\":\"par\"}\n\n"}});
+  on("*", json{{"error", "no upstream"}}, 502);
+  const SteadyTime before = clock.steady();
+  const Outcome broken = run({"chat", kDid, "x"});
+  EXPECT_EQ(broken.code, kFailed);
+  EXPECT_THAT(broken.err, HasSubstr("within two minutes"));
+  EXPECT_GT(clock.steady() - before, seconds(100));
+  EXPECT_LE(clock.steady() - before, seconds(120));
+  EXPECT_GT(pauses, 10);
+  EXPECT_LT(pauses, 60);
+
+  // What a path cannot name cannot be asked for.
+  pauses = 0;
+  const Outcome unnamed = run({"chat", kDid, "x", "--conversation", "a/b"});
+  EXPECT_THAT(unnamed.err, HasSubstr("broke off"));
+  EXPECT_EQ(pauses, 0);
+  EXPECT_FALSE(json::parse(requests().back().body).contains("resumable"));
 }
 
 TEST_F(Cli, IntentsAndAudit) {

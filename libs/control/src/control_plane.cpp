@@ -56,6 +56,9 @@ class Hub final : public ControlPlane, private SessionHost {
     return open(reply) ? intents_.run(std::move(request), std::move(reply)) : std::nullopt;
   }
   void cancelIntent(const IntentId& id, std::string_view reason) override { intents_.cancel(id, reason); }
+  void cancelIntent(const IntentId& id, std::string actor, Reply<std::monostate> reply) override {
+    if (open(reply)) intents_.cancelFor(std::move(actor), id, std::move(reply));
+  }
   void send(RunRequest request, Reply<SentIntent> reply) override {
     if (open(reply)) intents_.send(std::move(request), std::move(reply));
   }
@@ -70,6 +73,13 @@ class Hub final : public ControlPlane, private SessionHost {
   void chat(ChatRequest request, ChatEvents events, std::function<void(Result<StartedChat>)> reply) override {
     if (open<StartedChat>(reply)) chats_.start(std::move(request), std::move(events), std::move(reply));
   }
+  void resumeChat(const Did& did, const ConversationId& conversation, std::uint64_t fromEvent, ChatEvents events,
+                  std::function<void(Result<StartedChat>)> reply) override {
+    if (open<StartedChat>(reply)) chats_.resume(did, conversation, fromEvent, std::move(events), std::move(reply));
+  }
+  void cancelChat(const Did& did, const ConversationId& conversation, Reply<std::monostate> reply) override {
+    if (open(reply)) chats_.cancel(did, conversation, std::move(reply));
+  }
 
   void audit(store::AuditFilter filter, store::Page page, Reply<AuditView> reply) override;
   void verifyAudit(Reply<AuditCheck> reply) override;
@@ -83,6 +93,7 @@ class Hub final : public ControlPlane, private SessionHost {
   void onProved(Session& session, Candidate candidate) override;
   void onFirstRecord(Session& session) override;
   void onMessage(Session& session, protocol::Message message) override;
+  void onReady(Session& session) override;
   void onRefused(Session& session, const Error& error) override;
   void onClosed(Session& session) override;
   void onGone(Session& session) override;
@@ -117,7 +128,6 @@ class Hub final : public ControlPlane, private SessionHost {
 };
 
 Status Hub::load() {
-  VC_TRY(Intents::recover(context_.ports.store, context_.now()));
   std::vector<store::AgentRow> agents;
   std::vector<store::RegistrationRow> waiting;
   VC_TRY(context_.ports.store.readBlocking([&](store::ControlReader& reader) -> Status {
@@ -127,7 +137,7 @@ Status Hub::load() {
   }));
   for (auto& row : agents) VC_TRY(registry_.load(std::move(row)));
   for (auto& row : waiting) registrations_.load(std::move(row));
-  return {};
+  return intents_.recover();
 }
 
 // ---- connections ----------------------------------------------------------------------------------------------------
@@ -235,6 +245,7 @@ void Hub::admit(Session& session, const Did& did, const Candidate* candidate) {
   context_.ports.log.info("agent", printable(agent->row.name) + " (" + did.value + ") connected from " + peer.address);
   session.connect(did, agent->grant);
   if (agent->row.paused) session.tell(protocol::Pause{*agent->row.paused});
+  chats_.agentBack(did);
   if (old && old.get() != &session)
     old->close(net::close_code::kNormal, "replaced by another connection of this agent");
 }
@@ -256,9 +267,13 @@ void Hub::onClosed(Session& session) {
   journal_.record({session.did().value, "agent.disconnect", session.did().value, "{}"});
   context_.ports.log.info("agent", printable(agent->row.name) + " (" + session.did().value + ") disconnected");
   if (stopped_) return;  // shutdown() answers what is pending
-  intents_.agentGone(session.did(),
-                     Error{Errc::Unavailable, "the agent disconnected before it answered; the intent may have run"});
+  intents_.agentGone(session.did());
   chats_.agentGone(session.did());
+}
+
+void Hub::onReady(Session& session) {
+  const Agent* agent = registry_.find(session.did());
+  if (agent && agent->session.get() == &session) intents_.agentReady(session.did());
 }
 
 void Hub::onGone(Session& session) {
@@ -352,6 +367,7 @@ void Hub::deleteAgent(const Did& did, std::string actor, Reply<std::monostate> r
   registry_.remove(did, AuditEntry{std::move(actor), "agent.delete", did.value, "{}"},
                    [this, did, reply = std::move(reply)](const Status& status) {
                      if (!status) return reply(status.error());
+                     intents_.agentRemoved(did);
                      if (Agent* agent = registry_.find(did)) {
                        if (const auto session = agent->session) {
                          session->send(protocol::AuthFailed{"revoked"});
@@ -359,6 +375,7 @@ void Hub::deleteAgent(const Did& did, std::string actor, Reply<std::monostate> r
                        }
                      }
                      registry_.drop(did);
+                     chats_.agentRemoved(did);
                      reply(std::monostate{});
                    });
 }
@@ -425,6 +442,7 @@ void Hub::resume(const Did& did, std::string actor, Reply<AgentView> reply) {
   registry_.change(did, std::move(change), AuditEntry{std::move(actor), "agent.resume", did.value},
                    [this, did, reply = std::move(reply)](const Result<store::AgentRow>& row) mutable {
                      answerWith(did, row ? Status() : row.error(), protocol::Resume{}, reply);
+                     if (row) intents_.agentReady(did);
                    });
 }
 

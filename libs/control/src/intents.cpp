@@ -1,52 +1,43 @@
+// Intents: taken in, sent the first time, ended.
 #include "intents.hpp"
 
 #include <algorithm>
 
-#include "identity/tokens.hpp"
 #include "protocol/codec.hpp"
 #include "results.hpp"
+#include "rows.hpp"
+#include "sending.hpp"
 
 namespace vaultysclaw::control {
 namespace {
 
 // Room for the envelope around the parameters.
 constexpr std::size_t kMaxParamsBytes = protocol::kMaxMessageBytes - (std::size_t{64} << 10);
-constexpr Duration kRetryInterval = milliseconds(20);  // when workers or the store have too much to do
-constexpr Duration kMaxTokenLife = seconds(300);       // docs/protocol.md 7.4
+constexpr std::size_t kMaxWaitingCallers = 64;  // of one intent
+constexpr seconds kMaxTtl{604'800};
 
-ControlPlane::IntentView viewOf(store::IntentRow row, const identity::VaultysId& self,
-                                const std::optional<identity::VaultysId>& agent) {
-  ControlPlane::IntentView view;
-  const StoredProof proof = proofOf(row, self, agent ? &*agent : nullptr);
-  view.signatureValid = proof.intent;
-  view.resultSignatureValid = proof.result;
-  view.row = std::move(row);
-  return view;
+std::string secondsText(Duration d) {
+  return std::to_string(std::chrono::duration_cast<seconds>(d).count()) + " s";
 }
 
-Error otherIntent() {
-  return Error{Errc::PolicyDenied, "the signed result answers another intent than the one that was sent"};
+Error keyTaken(const store::IntentRow& existing) {
+  return Error{Errc::Conflict, "the idempotency key belongs to the intent " + existing.id.value +
+                                   ", which has another agent, action, params or ttl; use a new key"};
+}
+
+std::vector<Reply<RunResult>> replayed(std::vector<Reply<RunResult>> replies) {
+  for (auto& reply : replies) {
+    reply = [reply = std::move(reply)](Result<RunResult> result) {
+      if (result) result->replayed = true;
+      reply(std::move(result));
+    };
+  }
+  return replies;
 }
 
 }  // namespace
 
-Status Intents::recover(store::ControlStore& store, WallTime now) {
-  return store.writeBlocking([now](store::ControlWriter& writer) -> Status {
-    for (;;) {
-      VC_TRY_ASSIGN(auto rows, writer.intents({std::nullopt, "pending"}, {0, 500}));
-      if (rows.items.empty()) return {};
-      for (auto& row : rows.items) {
-        row.status = "lost";
-        row.error = "the control plane restarted before the agent answered; it may have run";
-        row.code = std::string(wireCode(Errc::Interrupted));
-        row.finishedAt = now;
-        VC_TRY(writer.finishIntent(row));
-      }
-    }
-  });
-}
-
-// ---- sending --------------------------------------------------------------------------------------------------------
+// ---- taking in ------------------------------------------------------------------------------------------------------
 
 Result<Intents::Order> Intents::check(RunRequest request) {
   if (request.action.empty() || !protocol::checkCapabilities({request.action})) {
@@ -58,16 +49,22 @@ Result<Intents::Order> Intents::check(RunRequest request) {
   if (timeout <= Duration(0)) return Error{Errc::InvalidArgument, "the timeout must be greater than zero"};
   if (timeout > context_.options.maxIntentTimeout) {
     return Error{Errc::InvalidArgument,
-                 "the timeout must be at most " +
-                     std::to_string(std::chrono::duration_cast<seconds>(context_.options.maxIntentTimeout).count()) +
-                     " s"};
+                 "the timeout must be at most " + secondsText(context_.options.maxIntentTimeout)};
   }
-  return Order{std::move(request.did),
-               std::move(request.action),
-               std::move(request.requestedBy),
-               std::make_shared<const std::string>(std::move(params->text)),
-               timeout,
-               std::move(request.trace)};
+  if (request.ttl && (*request.ttl < seconds(1) || *request.ttl > kMaxTtl))
+    return Error{Errc::InvalidArgument, "the ttl must be 1 to " + secondsText(kMaxTtl)};
+  if (request.idempotencyKey && !isIdempotencyKey(*request.idempotencyKey))
+    return Error{Errc::InvalidArgument, "the idempotency key must be 1 to 128 printable ASCII characters"};
+  Order order;
+  order.did = std::move(request.did);
+  order.action = std::move(request.action);
+  order.requestedBy = std::move(request.requestedBy);
+  order.params = std::make_shared<const std::string>(std::move(params->text));
+  order.timeout = timeout;
+  order.ttl = request.ttl;
+  order.key = std::move(request.idempotencyKey);
+  order.trace = std::move(request.trace);
+  return order;
 }
 
 std::optional<IntentId> Intents::run(RunRequest request, Reply<RunResult> reply) {
@@ -77,6 +74,31 @@ void Intents::send(RunRequest request, Reply<SentIntent> reply) {
   start(check(std::move(request)), std::move(reply), nullptr);
 }
 
+Status Intents::admits(const Order& order) const {
+  const Did& did = order.did;
+  const Agent* agent = registry_.find(did);
+  if (!agent) return Error{Errc::NotFound, "no agent " + printable(did.value)};
+  if (agent->row.paused && !order.ttl) return pausedError(agent->row);
+  if (!agent->session && !order.ttl) return Error{Errc::Unavailable, "agent " + did.value + " is not connected"};
+  if (pending(did) >= context_.options.maxPendingIntentsPerAgent) {
+    return Error{Errc::Busy, "agent " + did.value + " has " + std::to_string(pending(did)) +
+                                 " intents pending, as many as it may; try again later"};
+  }
+  if (pending_.size() >= context_.options.maxPendingIntents) {
+    return Error{Errc::Busy, std::to_string(pending_.size()) +
+                                 " intents are pending, as many as the control plane takes; try again later"};
+  }
+  return {};
+}
+
+bool Intents::direct(const Order& order) const {
+  if (!order.ttl) return true;
+  const Agent* agent = registry_.find(order.did);
+  const auto line = lines_.find(order.did);
+  return agent->session && agent->session->ready() && !agent->row.paused &&
+         (line == lines_.end() || line->second.waiting.empty());
+}
+
 std::optional<IntentId> Intents::start(Result<Order> order, Reply<SentIntent> onSent, Reply<RunResult> onResult) {
   const auto refuse = [&](Error error) {
     context_.replyLater<SentIntent>(std::move(onSent), error);
@@ -84,67 +106,70 @@ std::optional<IntentId> Intents::start(Result<Order> order, Reply<SentIntent> on
     return std::optional<IntentId>();
   };
   if (!order) return refuse(order.error());
-  const Did did = order->did;
-  const Agent* agent = registry_.find(did);
-  if (!agent) return refuse(Error{Errc::NotFound, "no agent " + printable(did.value)});
-  if (agent->row.paused) return refuse(pausedError(agent->row));
-  if (!agent->session) return refuse(Error{Errc::Unavailable, "agent " + did.value + " is not connected"});
-  if (pending(did) >= context_.options.maxPendingIntentsPerAgent) {
-    return refuse(Error{Errc::Busy, "agent " + did.value + " has " + std::to_string(pending(did)) +
-                                        " intents pending, as many as it may; try again later"});
+  if (const Status admitted = admits(*order); !admitted) {
+    if (!order->key) return refuse(admitted.error());
+    lookUp(std::move(*order), admitted.error(), std::move(onSent), std::move(onResult));
+    return std::nullopt;
   }
   const IntentId id(context_.newId());
   Pending intent;
   intent.order = std::move(*order);
   intent.createdAt = context_.now();
-  intent.token = std::make_shared<Signed>();
-  intent.intentV2 = agent->session->inUse().intentV2;
-  auto prepare = [self = context_.self, id, order = intent.order, createdAt = intent.createdAt, token = intent.token,
-                  v2 = intent.intentV2]() -> Result<Journal::Prepared> {
-    identity::IntentToken body{id.value, order.action, order.did.value, createdAt, {}, {}, {}};
-    if (v2) {
-      body.paramsHash = identity::sha256(asBytes(*order.params));
-      body.expiresAt =
-          createdAt + std::chrono::duration_cast<milliseconds>(std::min<Duration>(order.timeout, kMaxTokenLife));
-    }
-    token->token = identity::signToken(self, body);
-    VC_TRY_ASSIGN(token->hash, identity::tokenBodyHash(token->token));
+  intent.made = std::make_shared<Made>();
+  intent.queued = !direct(intent.order);
+  if (!intent.queued) {
+    const InUse& inUse = registry_.find(intent.order.did)->session->inUse();
+    intent.intentV2 = inUse.intentV2;
+    intent.resendable = inUse.resendable();
+  }
+  if (!commit(id, intent)) return refuse(Error{Errc::Busy, "the control plane is overloaded; try again later"});
+  if (onSent) intent.onSent.push_back(std::move(onSent));
+  if (onResult) intent.onResult.push_back(std::move(onResult));
+  add(id, std::move(intent));
+  return id;
+}
+
+// On its way through a worker, which signs it if it is sent at once, and the store. One that waits is signed when it is
+// sent, so that its token is fresh then.
+bool Intents::commit(const IntentId& id, Pending& intent) {
+  auto prepare = [self = context_.self, id, order = intent.order, createdAt = intent.createdAt, made = intent.made,
+                  queued = intent.queued, v2 = intent.intentV2,
+                  resendable = intent.resendable]() -> Result<Journal::Prepared> {
     store::IntentRow row;
     row.id = id;
     row.did = order.did;
     row.action = order.action;
     row.params = *order.params;
-    row.token = token->token;
-    row.status = "pending";
+    row.status = queued ? "queued" : "pending";
     row.requestedBy = order.requestedBy;
     row.createdAt = createdAt;
     if (order.trace) row.traceparent = order.trace->traceparent;
-    AuditEntry entry{order.requestedBy, "intent.send", order.did.value,
+    row.timeoutMs = std::chrono::duration_cast<milliseconds>(order.timeout).count();
+    if (order.ttl) row.ttlSeconds = order.ttl->count();
+    row.idempotencyKey = order.key;
+    if (!queued) {
+      const SignedIntent token = signIntent(self, id, order.did, order.action, *order.params, createdAt,
+                                            v2 ? std::optional(order.timeout) : std::nullopt);
+      made->token = token.token;
+      made->hash = token.hash;
+      row.token = made->token;
+      row.sentAt = createdAt;
+      row.deadline = createdAt + std::chrono::duration_cast<milliseconds>(order.timeout);
+      row.sends = 1;
+      row.resendable = resendable;
+    }
+    AuditEntry entry{order.requestedBy, queued ? "intent.queue" : "intent.send", order.did.value,
                      details({{"intentId", id.value}, {"action", order.action}})};
-    return Journal::Prepared{[row = std::move(row)](store::ControlWriter& writer) { return writer.insertIntent(row); },
-                             std::move(entry)};
+    auto work = [row = std::move(row), made](store::ControlWriter& writer) -> Status {
+      if (row.idempotencyKey) {
+        VC_TRY_ASSIGN(made->existing, writer.intentByKey(row.requestedBy, *row.idempotencyKey));
+        if (made->existing) return Error{Errc::Replayed, "the key has an intent already"};
+      }
+      return writer.insertIntent(row);
+    };
+    return Journal::Prepared{std::move(work), std::move(entry)};
   };
-  if (!journal_.prepare(std::move(prepare), [this, id](const Status& status) { onStored(id, status); })) {
-    return refuse(Error{Errc::Busy, "the control plane is overloaded; try again later"});
-  }
-  intent.onSent = std::move(onSent);
-  intent.onResult = std::move(onResult);
-  byAgent_[did].insert(id);
-  pending_.emplace(id, std::move(intent));
-  context_.counters.pendingIntents = pending_.size();
-  return id;
-}
-
-void Intents::cancel(const IntentId& id, std::string_view reason) {
-  const auto it = pending_.find(id);
-  if (it == pending_.end() || it->second.cancelled) return;
-  it->second.cancelled = std::string(reason);
-  if (it->second.stage == Pending::Stage::Sent) tellToStop(id, it->second, reason);
-}
-
-void Intents::tellToStop(const IntentId& id, const Pending& intent, std::string_view reason) {
-  if (Session* session = registry_.live(intent.order.did))
-    session->tell(protocol::Cancel{id, {}, {}, std::string(reason)});
+  return journal_.prepare(std::move(prepare), [this, id](const Status& status) { onStored(id, status); });
 }
 
 void Intents::onStored(const IntentId& id, const Status& status) {
@@ -153,35 +178,64 @@ void Intents::onStored(const IntentId& id, const Status& status) {
   Pending& intent = it->second;
   if (!status) {  // there is no row to end
     auto unsent = take(id);
-    return answer(*unsent, status.error());
+    if (!unsent->made->existing) return answer(*unsent, status.error());
+    return replay(unsent->order, std::move(*unsent->made->existing), std::move(unsent->onSent),
+                  std::move(unsent->onResult));
   }
-  intent.stage = Pending::Stage::Sent;
+  intent.stage = Stage::Waiting;
+  if (!intent.queued) intent.asked.push_back(intent.made->hash);
   if (intent.deferred) return end(id, *std::exchange(intent.deferred, std::nullopt));
-  if (intent.cancelled) {
+  if (intent.cancelled)
     return fail(id, "failed", Error{Errc::Cancelled, *intent.cancelled + " before the intent was sent"});
+  if (intent.order.ttl) intent.waitUntil = context_.ports.clock.steady() + *intent.order.ttl;
+  if (!intent.queued) return sendFirst(id);
+  intent.order.params = nullptr;
+  startExpiry(id, intent);
+  enqueue(id, intent);
+  accepted(id, intent);
+  pump(intent.order.did);
+}
+
+void Intents::sendFirst(const IntentId& id) {
+  Pending& intent = pending_.at(id);
+  const Did did = intent.order.did;
+  if (stopped_ && intent.resendable) {  // the next process goes on with it
+    take(id);
+    return;
   }
-  Session* session = registry_.live(intent.order.did);
-  const auto gone = [&](const char* how) {
-    fail(id, "lost", Error{Errc::Unavailable, "agent " + intent.order.did.value + how + " before the intent was sent"});
-  };
-  if (session && session->inUse().intentV2 != intent.intentV2) return gone(" connected with other features");
-  protocol::Intent message;
-  message.id = id;
-  message.action = intent.order.action;
-  message.params.text = *std::exchange(intent.order.params, nullptr);
-  message.timestamp = toIso8601(intent.createdAt);
-  message.timeoutMs = std::chrono::duration_cast<milliseconds>(intent.order.timeout).count();
-  message.trace = std::move(intent.order.trace);
-  if (!session || !session->send(std::move(message), id.value, std::move(intent.token->token)))
-    return gone(" went away");
-  ++context_.counters.intentsSent;
-  intent.deadline = context_.ports.loop.after(intent.order.timeout, [this, id] {
-    ++context_.counters.intentsTimedOut;
-    if (const auto late = pending_.find(id); late != pending_.end() && !late->second.cancelled)
-      tellToStop(id, late->second, "the time for the intent is over");
-    fail(id, "timeout", Error{Errc::DeadlineExceeded, "the agent did not answer in time; the intent may still run"});
-  });
-  if (intent.onSent) std::exchange(intent.onSent, nullptr)(SentIntent{id, intent.order.did});
+  Agent* agent = registry_.find(did);
+  Session* session = agent ? agent->session.get() : nullptr;
+  const bool wanted = session && !(intent.order.ttl && agent->row.paused);
+  const bool fits =
+      wanted && session->inUse().intentV2 == intent.intentV2 && session->inUse().resendable() == intent.resendable;
+  const auto params = std::exchange(intent.order.params, nullptr);
+  const SteadyTime due = context_.ports.clock.steady() + intent.order.timeout;
+  if (fits && session->send(messageOf(id, intent.order.action, *params, intent.createdAt, intent.order.timeout,
+                                      intent.order.trace),
+                            id.value, std::move(intent.made->token))) {
+    ++context_.counters.intentsSent;
+    intent.made = nullptr;
+    intent.stage = Stage::Sent;
+    intent.session = session->id();
+    ++intent.attempts;
+    startDeadline(id, intent, due);
+    return accepted(id, intent);
+  }
+  intent.made = nullptr;
+  if (!intent.order.ttl && !intent.resendable) {
+    const char* how = wanted && !fits ? " connected with other features" : " went away";
+    return fail(id, "lost", Error{Errc::Unavailable, "agent " + did.value + how + " before the intent was sent"});
+  }
+  startDeadline(id, intent, due);
+  accepted(id, intent);
+  giveBack(id, intent, {context_.now(), "connection_lost", "before it was sent", {}});
+  pump(did);
+}
+
+// Whoever asked hears of it: it is stored.
+void Intents::accepted(const IntentId& id, Pending& intent) {
+  const SentIntent sent{id, intent.order.did, intent.queued ? "queued" : "pending", false};
+  for (const auto& reply : std::exchange(intent.onSent, {})) reply(sent);
 }
 
 void Intents::broadcast(RunRequest request, Reply<std::vector<SentIntent>> reply) {
@@ -212,36 +266,180 @@ void Intents::broadcast(RunRequest request, Reply<std::vector<SentIntent>> reply
   }
 }
 
+// ---- idempotency keys -----------------------------------------------------------------------------------------------
+
+// It cannot be taken in now, but it may have been before.
+void Intents::lookUp(Order order, Error refusal, Reply<SentIntent> onSent, Reply<RunResult> onResult) {
+  using Found = std::shared_ptr<store::IntentRow>;
+  std::vector<Reply<SentIntent>> sent;
+  std::vector<Reply<RunResult>> results;
+  if (onSent) sent.push_back(std::move(onSent));
+  if (onResult) results.push_back(std::move(onResult));
+  auto query = [by = order.requestedBy, key = *order.key](store::ControlReader& reader) -> Result<Found> {
+    VC_TRY_ASSIGN(auto row, reader.intentByKey(by, key));
+    return row ? std::make_shared<store::IntentRow>(std::move(*row)) : nullptr;
+  };
+  auto done = context_.ifAlive([this, order = std::move(order), refusal = std::move(refusal), sent = std::move(sent),
+                                results = std::move(results)](Result<Found> found) mutable {
+    if (found && *found) return replay(order, std::move(**found), std::move(sent), std::move(results));
+    const Error error = found ? refusal : found.error();
+    for (const auto& reply : sent) reply(error);
+    for (const auto& reply : results) reply(error);
+  });
+  context_.readLater<Found>(std::move(query), std::move(done));
+}
+
+void Intents::replay(const Order& order, store::IntentRow existing, std::vector<Reply<SentIntent>> onSent,
+                     std::vector<Reply<RunResult>> onResult) {
+  const std::int64_t ttl = order.ttl ? order.ttl->count() : 0;
+  const auto refuse = [&](const Error& error) {
+    for (const auto& reply : onSent) reply(error);
+    for (const auto& reply : onResult) reply(error);
+  };
+  if (existing.did != order.did || existing.action != order.action || existing.params != *order.params ||
+      existing.ttlSeconds.value_or(0) != ttl)
+    return refuse(keyTaken(existing));
+  for (const auto& reply : onSent) reply(SentIntent{existing.id, existing.did, existing.status, true});
+  if (onResult.empty()) return;
+  onResult = replayed(std::move(onResult));
+  if (const auto it = pending_.find(existing.id); it != pending_.end()) {
+    auto& waiting = it->second.onResult;
+    onSent.clear();
+    if (waiting.size() + onResult.size() > kMaxWaitingCallers)
+      return refuse(Error{Errc::Busy, "too many callers wait for the intent " + existing.id.value});
+    std::move(onResult.begin(), onResult.end(), std::back_inserter(waiting));
+    return;
+  }
+  if (hasEnded(existing)) {
+    for (const auto& reply : onResult) reply(endOf(existing));
+    return;
+  }
+  // It has ended since, and the writer stores that before it reads this.
+  auto row = std::make_shared<std::optional<store::IntentRow>>();
+  journal_.writeSurely(
+      [row, id = existing.id](store::ControlWriter& writer) -> Status {
+        VC_TRY_ASSIGN(*row, writer.intent(id));
+        return {};
+      },
+      std::nullopt,
+      [row, onResult = std::move(onResult)](const Status& status) {
+        Result<RunResult> result = Error{Errc::Busy, "the intent's end is not stored yet; try again"};
+        if (!status) result = status.error();
+        if (status && *row && hasEnded(**row)) result = endOf(**row);
+        for (const auto& reply : onResult) reply(result);
+      });
+}
+
+// ---- cancelling -----------------------------------------------------------------------------------------------------
+
+void Intents::cancel(const IntentId& id, std::string_view reason) {
+  const auto it = pending_.find(id);
+  if (it == pending_.end() || it->second.cancelled) return;
+  Pending& intent = it->second;
+  intent.cancelled = std::string(reason);
+  if (intent.stage == Stage::Starting) return;
+  if (intent.queued && intent.stage != Stage::Answering)
+    return fail(id, "failed", Error{Errc::Cancelled, *intent.cancelled + " before the intent was sent"});
+  note(id, "cancelled", *intent.cancelled);
+  if (intent.stage == Stage::Answering) return;
+  // An agent that has it stops and answers; one that does not must not get it any more.
+  if (intent.stage == Stage::Waiting) lines_.at(intent.order.did).waiting.erase(intent.place);
+  intent.stage = Stage::Sent;
+  tellToStop(id, intent, reason);
+}
+
+void Intents::cancelFor(std::string actor, const IntentId& id, Reply<std::monostate> reply) {
+  const auto it = pending_.find(id);
+  if (it != pending_.end()) {
+    const Did did = it->second.order.did;
+    cancel(id, "cancelled by " + actor);
+    return journal_.write(nullptr,
+                          AuditEntry{std::move(actor), "intent.cancel", did.value, details({{"intentId", id.value}})},
+                          [reply = std::move(reply)](const Status& status) {
+                            reply(status ? Result<std::monostate>(std::monostate{}) : status.error());
+                          });
+  }
+  context_.readLater<std::monostate>(
+      [id](store::ControlReader& reader) -> Result<std::monostate> {
+        VC_TRY_ASSIGN(const auto row, reader.intent(id));
+        if (!row) return Error{Errc::NotFound, "no intent " + printable(id.value)};
+        return Error{Errc::Conflict, "the intent has ended already" + (hasEnded(*row) ? " as " + row->status : "")};
+      },
+      std::move(reply));
+}
+
+void Intents::tellToStop(const IntentId& id, const Pending& intent, std::string_view reason) {
+  if (Session* session = registry_.live(intent.order.did))
+    session->tell(protocol::Cancel{id, {}, {}, std::string(reason)});
+}
+
 // ---- ending ---------------------------------------------------------------------------------------------------------
+
+void Intents::add(const IntentId& id, Pending intent) {
+  intent.place = nextPlace_++;
+  queued_ += intent.queued;
+  lines_[intent.order.did].all.insert(id);
+  pending_.emplace(id, std::move(intent));
+  count();
+}
+
+void Intents::count() {
+  context_.counters.pendingIntents = pending_.size() - queued_;
+  context_.counters.queuedIntents = queued_;
+}
+
+void Intents::setQueued(Pending& intent, bool queued) {
+  if (std::exchange(intent.queued, queued) == queued) return;
+  queued ? ++queued_ : --queued_;
+  count();
+}
 
 std::optional<Intents::Pending> Intents::take(const IntentId& id) {
   auto node = pending_.extract(id);
   if (node.empty()) return std::nullopt;
   Pending intent = std::move(node.mapped());
   intent.deadline.reset();
-  const auto ids = byAgent_.find(intent.order.did);
-  if (ids->second.erase(id) && ids->second.empty()) byAgent_.erase(ids);
-  context_.counters.pendingIntents = pending_.size();
+  queued_ -= intent.queued;
+  count();
+  const Did& did = intent.order.did;
+  Line& line = lines_.at(did);
+  line.all.erase(id);
+  line.waiting.erase(intent.place);
+  if (intent.inWindow) {  // its agent gets along
+    line.width = std::min(line.width * 2, kWindow);
+    line.backOff = Duration(0);
+    leaveWindow(intent);
+  }
+  if (line.all.empty() && !line.preparing)
+    lines_.erase(did);
+  else if (!line.waiting.empty())
+    pump(did);
   return intent;
 }
 
 void Intents::answer(Pending& intent, const Result<RunResult>& answer) {
-  if (intent.onSent) {
-    intent.onSent(answer ? Result<SentIntent>(Error{Errc::Internal, "the intent ended before it was sent"})
-                         : answer.error());
+  for (const auto& reply : intent.onSent) {
+    reply(answer ? Result<SentIntent>(Error{Errc::Internal, "the intent ended before it was sent"}) : answer.error());
   }
-  if (intent.onResult) intent.onResult(answer);
+  for (const auto& reply : intent.onResult) reply(answer);
+}
+
+void Intents::note(const IntentId& id, std::string event, std::string detail) {
+  store::IntentEventRow row{context_.now(), std::move(event), std::move(detail), {}};
+  journal_.writeSurely(
+      [id, row = std::move(row)](store::ControlWriter& writer) { return writer.addIntentEvent(id, row); },
+      std::nullopt);
 }
 
 void Intents::end(const IntentId& id, End how) {
   const auto it = pending_.find(id);
   if (it == pending_.end()) return;
-  if (it->second.stage != Pending::Stage::Sent) {
+  if (it->second.stage == Stage::Starting || it->second.stage == Stage::Answering) {
     if (!it->second.deferred) it->second.deferred = std::move(how);
     return;
   }
   auto intent = std::make_shared<Pending>(*take(id));
-  const bool answered = how.status == "success" || how.status == "failed";
+  const bool answered = how.answer && (how.status == "success" || how.status == "failed");
   store::IntentRow row;
   row.id = id;
   row.status = std::move(how.status);
@@ -263,243 +461,41 @@ void Intents::end(const IntentId& id, End how) {
                        [intent, answer = std::move(how.answer)](const Status&) { Intents::answer(*intent, answer); });
 }
 
-bool Intents::onAck(const Did& from, const protocol::IntentAck& ack) {
-  if (ack.success) return true;
-  const IntentId id(ack.messageId);
-  const auto it = pending_.find(id);
-  if (it == pending_.end() || it->second.order.did != from || it->second.stage == Pending::Stage::Starting)
-    return false;
-  // Refused without a result: the agent will not run it. After a result that is being verified it only repeats it.
-  const bool counts = it->second.stage == Pending::Stage::Sent;
-  RunResult refused;
-  refused.intentId = id;
-  refused.status = "failed";
-  refused.error = ack.reason.value_or("the agent refused the intent");
-  refused.code = ack.code.value_or(std::string(wireCode(Errc::PolicyDenied)));
-  if (counts) ++context_.counters.intentsFailed;
-  end(id, {"failed", std::move(refused)});
-  return true;
-}
-
-void Intents::agentGone(const Did& did, const Error& why) {
-  const auto it = byAgent_.find(did);
-  if (it == byAgent_.end()) return;
-  const auto ids = it->second;
-  for (const auto& id : ids) fail(id, "lost", why);
+void Intents::agentRemoved(const Did& did) {
+  const auto line = lines_.find(did);
+  if (line == lines_.end()) return;
+  const auto ids = line->second.all;
+  for (const auto& id : ids) {
+    const Pending& intent = pending_.at(id);
+    if (intent.queued)
+      fail(id, "failed", Error{Errc::NotFound, "the agent was removed before it took the intent"});
+    else
+      fail(id, "lost", Error{Errc::NotFound, "the agent was removed before it answered; the intent may have run"});
+  }
 }
 
 void Intents::shutdown() {
+  stopped_ = true;
   std::vector<IntentId> ids;
   for (const auto& [id, intent] : pending_) ids.push_back(id);
   for (const auto& id : ids) {
     // Callers hear at once: the loop may not run long enough for the commit.
     Pending& intent = pending_.at(id);
-    context_.replyLater<SentIntent>(std::exchange(intent.onSent, nullptr), shuttingDown());
-    context_.replyLater<RunResult>(std::exchange(intent.onResult, nullptr), shuttingDown());
-    fail(id, "lost", shuttingDown());
+    for (auto& reply : std::exchange(intent.onSent, {}))
+      context_.replyLater<SentIntent>(std::move(reply), shuttingDown());
+    for (auto& reply : std::exchange(intent.onResult, {}))
+      context_.replyLater<RunResult>(std::move(reply), shuttingDown());
+    const bool settled = intent.stage != Stage::Starting && intent.stage != Stage::Answering;
+    if (!intent.resendable && !intent.queued)
+      fail(id, "lost", shuttingDown());
+    else if (settled)
+      take(id);  // the next process goes on with it
   }
 }
 
 std::size_t Intents::pending(const Did& did) const {
-  const auto it = byAgent_.find(did);
-  return it == byAgent_.end() ? 0 : it->second.size();
-}
-
-// ---- results --------------------------------------------------------------------------------------------------------
-
-RunResult Intents::resultOf(const protocol::IntentResult& result) {
-  return {result.intentId,  std::string(statusName(result.status)), result.output, result.error, result.code,
-          result.executedAt};
-}
-
-bool Intents::onResult(Session& session, protocol::IntentResult result) {
-  const Did from = session.did();
-  const IntentId id = result.intentId;
-  const bool mustSign = session.inUse().signedResults;
-  if (mustSign && !result.signature) {
-    refuse(from, id, "a result of this connection must be signed");
-    return true;
-  }
-  const auto it = pending_.find(id);
-  const bool mine = it != pending_.end() && it->second.order.did == from;
-  if (mine && it->second.stage == Pending::Stage::Starting) return false;
-  const bool waiting = mine && it->second.stage == Pending::Stage::Sent;
-  if (waiting && !mustSign) {
-    const bool success = result.status == protocol::ResultStatus::Success;
-    ++(success ? context_.counters.intentsSucceeded : context_.counters.intentsFailed);
-    end(id, {std::string(statusName(result.status)), resultOf(result)});
-    return true;
-  }
-  auto answer = std::make_shared<Answer>();
-  if (!waiting) {
-    auto& late = lateAnswers_[from];
-    answer->bytes = result.output ? result.output->text.size() : 0;
-    if (late.count >= context_.options.maxPendingIntentsPerAgent ||
-        (late.count > 0 && late.bytes + answer->bytes > context_.options.maxLateResultBytesPerAgent)) {
-      // Not dropped in silence: an agent with an outbox sends them again after its next handshake.
-      session.closeSoon(net::close_code::kTryLater, "more results at once than can be stored; connect again later");
-      return false;
-    }
-    ++late.count;
-    late.bytes += answer->bytes;
-  }
-  answer->row.id = id;
-  answer->row.did = from;
-  answer->row.status = std::string(statusName(result.status));
-  if (result.output) answer->row.output = result.output->text;
-  answer->row.error = result.error;
-  answer->row.code = result.code;
-  answer->row.executedAt = result.executedAt;
-  answer->row.finishedAt = context_.now();
-  answer->result = std::move(result);
-  if (mustSign) {
-    answer->agent = session.identity();
-    answer->row.resultToken = answer->result.signature;
-  }
-  if (waiting) {
-    it->second.stage = Pending::Stage::Answering;
-    answer->asked = it->second.token->hash;
-  }
-  submit(std::move(answer));
-  return true;
-}
-
-void Intents::submit(std::shared_ptr<Answer> answer) {
-  const bool waiting = answer->asked.has_value();
-  Journal::Work work = [answer, waiting](store::ControlWriter& writer) {
-    return waiting ? writer.finishIntent(answer->row) : finishLate(*answer, writer);
-  };
-  const std::string& did = answer->row.did.value;
-  AuditEntry entry{did, "intent.result", did,
-                   details({{"intentId", answer->row.id.value},
-                            {"status", answer->row.status},
-                            {"code", answer->row.code.value_or("")},
-                            {waiting ? "signed" : "late", "true"}})};
-  Journal::Done done = [this, answer](const Status& status) { onAnswered(answer, status); };
-  if (!answer->agent || answer->verified) return journal_.write(std::move(work), std::move(entry), std::move(done));
-  auto prepare = [answer, ours = context_.self.didV1(), work = std::move(work),
-                  entry = std::move(entry)]() mutable -> Result<Journal::Prepared> {
-    VC_TRY_ASSIGN(const auto token, checkResult(answer->result, *answer->agent, ours));
-    if (answer->asked && *answer->asked != token.intentHash) return otherIntent();
-    answer->intentHash = token.intentHash;
-    VC_TRY_ASSIGN(const auto hash, identity::tokenBodyHash(*answer->result.signature));
-    answer->hash = hexEncode(hash);
-    answer->verified = true;
-    return Journal::Prepared{std::move(work), std::move(entry)};
-  };
-  if (!journal_.prepare(std::move(prepare), std::move(done))) tryAgain(std::move(answer));
-}
-
-void Intents::tryAgain(std::shared_ptr<Answer> answer) {
-  waitingAnswers_.push_back(std::move(answer));
-  if (waitingAnswers_.size() > 1) return;
-  retryTimer_ = context_.ports.loop.after(kRetryInterval, [this] {
-    const auto waiting = std::exchange(waitingAnswers_, {});
-    for (const auto& one : waiting) submit(one);
-  });
-}
-
-Status Intents::finishLate(Answer& answer, store::ControlWriter& writer) {
-  VC_TRY_ASSIGN(const auto asked, writer.intent(answer.row.id));
-  if (!asked || asked->did != answer.row.did) return Error{Errc::NotFound, "no such intent was sent to this agent"};
-  if (asked->resultToken) {
-    VC_TRY_ASSIGN(const auto hash, identity::tokenBodyHash(*asked->resultToken));
-    answer.stored = hexEncode(hash);
-  }
-  if (asked->status == "pending") return Error{Errc::Unavailable, "the intent's end is not stored yet"};
-  if (answer.stored || (asked->status != "lost" && asked->status != "timeout"))
-    return Error{Errc::Conflict, "the intent has ended already as " + asked->status};
-  if (answer.agent) {
-    VC_TRY_ASSIGN(const auto hash, identity::tokenBodyHash(asked->token));
-    if (hash != answer.intentHash) return otherIntent();
-  }
-  return writer.finishIntent(answer.row);
-}
-
-void Intents::onAnswered(const std::shared_ptr<Answer>& answer, const Status& status) {
-  if (!status && status.error().code == Errc::Busy) return tryAgain(answer);
-  const IntentId& id = answer->row.id;
-  const Did& from = answer->row.did;
-  const bool waiting = answer->asked.has_value();
-  if (!waiting) {
-    const auto late = lateAnswers_.find(from);
-    late->second.bytes -= answer->bytes;
-    if (--late->second.count == 0) lateAnswers_.erase(late);
-  }
-  if (waiting && (status || answer->verified)) {
-    if (auto intent = take(id)) Intents::answer(*intent, resultOf(answer->result));
-  }
-  if (status) {
-    ++(answer->row.status == "success" ? context_.counters.intentsSucceeded : context_.counters.intentsFailed);
-    return acknowledge(from, {id, answer->hash, std::nullopt});
-  }
-  const Error& error = status.error();
-  if (answer->stored) {
-    acknowledge(from, {id, answer->stored, std::nullopt});
-    if (*answer->stored != answer->hash) ++context_.counters.messagesRefused;
-    return;
-  }
-  if (answer->agent && !answer->verified) {
-    refuse(from, id, error.message);
-    if (!waiting) return;
-    Pending& intent = pending_.at(id);
-    intent.stage = Pending::Stage::Sent;
-    if (intent.deferred) end(id, *std::exchange(intent.deferred, std::nullopt));
-    return;
-  }
-  if (error.code == Errc::NotFound || error.code == Errc::Conflict || error.code == Errc::PolicyDenied)
-    return refuse(from, id, error.message);
-  // Nothing is acknowledged that is not stored: the agent sends it again when it connects next.
-  context_.ports.log.error("intent", "could not store the result of " + id.value + ": " + error.message);
-}
-
-void Intents::refuse(const Did& from, const IntentId& id, const std::string& why) {
-  ++context_.counters.messagesRefused;
-  ++context_.counters.resultsRefused;
-  context_.ports.log.warn("intent", from.value + ": a result for " + printable(id.value) + " does not count: " + why);
-  acknowledge(from, {id, std::nullopt, why});
-}
-
-void Intents::acknowledge(const Did& to, protocol::ResultAck ack) {
-  Session* session = registry_.live(to);
-  if (session && session->inUse().resultAck) session->send(std::move(ack));
-}
-
-// ---- reading --------------------------------------------------------------------------------------------------------
-
-void Intents::list(store::IntentFilter filter, store::Page page,
-                   Reply<store::Listing<ControlPlane::IntentView>> reply) {
-  using Views = store::Listing<ControlPlane::IntentView>;
-  context_.readLater<Views>(
-      [filter = std::move(filter), page, self = context_.self](store::ControlReader& reader) -> Result<Views> {
-        VC_TRY_ASSIGN(auto rows, reader.intents(filter, page));
-        Views views;
-        views.total = rows.total;
-        std::map<Did, std::optional<identity::VaultysId>> agents;
-        for (auto& row : rows.items) {
-          auto& agent = agents[row.did];
-          if (row.resultToken && !agent) {
-            VC_TRY_ASSIGN(agent, identityOf(reader, row.did));
-          }
-          views.items.push_back(viewOf(std::move(row), self, agent));
-        }
-        return views;
-      },
-      std::move(reply));
-}
-
-void Intents::read(const IntentId& id, Reply<ControlPlane::IntentView> reply) {
-  context_.readLater<ControlPlane::IntentView>(
-      [id, self = context_.self](store::ControlReader& reader) -> Result<ControlPlane::IntentView> {
-        VC_TRY_ASSIGN(auto row, reader.intent(id));
-        if (!row) return Error{Errc::NotFound, "no intent " + printable(id.value)};
-        std::optional<identity::VaultysId> agent;
-        if (row->resultToken) {
-          VC_TRY_ASSIGN(agent, identityOf(reader, row->did));
-        }
-        return viewOf(std::move(*row), self, agent);
-      },
-      std::move(reply));
+  const auto it = lines_.find(did);
+  return it == lines_.end() ? 0 : it->second.all.size();
 }
 
 }  // namespace vaultysclaw::control

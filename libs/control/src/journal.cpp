@@ -95,6 +95,16 @@ void Journal::retry() {
   if (!backlog_.empty()) retryTimer_ = context_.ports.loop.after(milliseconds(100), [this] { retry(); });
 }
 
+Status Journal::writeBlocking(const Audited& work) {
+  return context_.ports.store.writeBlocking(
+      [&work, audit = audit_, at = context_.now()](store::ControlWriter& writer) -> Status {
+        VC_TRY_ASSIGN(const auto entries, work(writer));
+        for (const auto& entry : entries)
+          VC_TRY(audit->append(writer, at, entry.actor, entry.action, entry.target, entry.details));
+        return {};
+      });
+}
+
 bool Journal::recordRefusal(std::string target, std::string_view reason) {
   const SteadyTime now = context_.ports.clock.steady();
   if (now - windowStart_ >= std::chrono::minutes(1)) {

@@ -43,6 +43,9 @@ class Journal {
   // are logged.
   void writeSurely(Work work, std::optional<AuditEntry> entry, Done done = nullptr);
   void record(AuditEntry entry) { writeSurely(nullptr, std::move(entry)); }
+  // Blocking; at start. `work` fills the entries; nothing is written when there are none.
+  using Audited = std::function<Result<std::vector<AuditEntry>>(store::ControlWriter&)>;
+  Status writeBlocking(const Audited& work);
   // For events that strangers cause at will: at most kRefusalsPerMinute rows; the next row says how many were left out.
   // False for those that are left out.
   bool recordRefusal(std::string target, std::string_view reason);

@@ -1,5 +1,7 @@
 #include "results.hpp"
 
+#include <algorithm>
+
 namespace vaultysclaw::control {
 namespace {
 
@@ -32,9 +34,9 @@ Status compareOutput(const identity::ResultToken& token, const std::string* outp
   return {};
 }
 
-bool intentHolds(const store::IntentRow& row, const identity::VaultysId& self) {
+bool intentHolds(const store::IntentRow& row, const std::string& signedToken, const identity::VaultysId& self) {
   // It has expired long since; what counts is what was signed.
-  const auto token = identity::verifyIntentToken(row.token, self, row.createdAt);
+  const auto token = identity::verifyIntentToken(signedToken, self, row.createdAt);
   if (!token || token->id != row.id.value || token->action != row.action || token->agentId != row.did.value)
     return false;
   if (!token->paramsHash) return true;
@@ -42,7 +44,8 @@ bool intentHolds(const store::IntentRow& row, const identity::VaultysId& self) {
          (row.paramsOmitted || *token->paramsHash == identity::sha256(asBytes(row.params)));
 }
 
-bool resultHolds(const store::IntentRow& row, const identity::ResultToken& token, const identity::VaultysId& self) {
+bool resultHolds(const store::IntentRow& row, const std::vector<store::IntentEventRow>& events,
+                 const identity::ResultToken& token, const identity::VaultysId& self) {
   // Lists cut long errors.
   const bool cut =
       row.error && token.error && token.error->size() > row.error->size() && token.error->starts_with(*row.error);
@@ -52,8 +55,7 @@ bool resultHolds(const store::IntentRow& row, const identity::ResultToken& token
       row.id.value, row.status, row.did.value, ours.value, error, row.code, row.executedAt.value_or(WallTime())};
   if (!compare(token, end)) return false;
   if (!row.outputOmitted && !compareOutput(token, row.output ? &*row.output : nullptr)) return false;
-  const auto asked = identity::tokenBodyHash(row.token);
-  return asked && *asked == token.intentHash;
+  return asksFor(token.intentHash, row.token, events);
 }
 
 }  // namespace
@@ -77,12 +79,25 @@ Result<identity::ResultToken> checkResult(const protocol::IntentResult& result, 
   return token;
 }
 
-StoredProof proofOf(const store::IntentRow& row, const identity::VaultysId& self, const identity::VaultysId* agent) {
+bool asksFor(const identity::Sha256& intentHash, const std::string& firstToken,
+             const std::vector<store::IntentEventRow>& events) {
+  const auto is = [&](const std::string& token) {
+    const auto hash = identity::tokenBodyHash(token);
+    return hash && *hash == intentHash;
+  };
+  return is(firstToken) ||
+         std::any_of(events.begin(), events.end(), [&](const auto& event) { return event.token && is(*event.token); });
+}
+
+StoredProof proofOf(const store::IntentRow& row, const std::vector<store::IntentEventRow>& events,
+                    const identity::VaultysId& self, const identity::VaultysId* agent) {
   StoredProof out;
-  out.intent = intentHolds(row, self);
+  out.intent = intentHolds(row, row.token, self) && std::all_of(events.begin(), events.end(), [&](const auto& event) {
+                 return !event.token || intentHolds(row, *event.token, self);
+               });
   if (!row.resultToken || row.resultToken->empty() || !agent) return out;  // empty: too long for a list
   const auto token = identity::verifyResultToken(*row.resultToken, *agent);
-  out.result = token && resultHolds(row, *token, self);
+  out.result = token && resultHolds(row, events, *token, self);
   return out;
 }
 

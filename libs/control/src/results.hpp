@@ -4,6 +4,7 @@
 #include <optional>
 #include <string>
 #include <string_view>
+#include <vector>
 
 #include "identity/tokens.hpp"
 #include "protocol/messages.hpp"
@@ -19,13 +20,19 @@ std::string_view statusName(protocol::ResultStatus status);
 Result<identity::ResultToken> checkResult(const protocol::IntentResult& result, const identity::VaultysId& agent,
                                           const Did& controlPlane);
 
+// Whether `intentHash` is of one of the tokens that were signed for an intent: the first one, or those among its
+// events.
+bool asksFor(const identity::Sha256& intentHash, const std::string& firstToken,
+             const std::vector<store::IntentEventRow>& events);
+
 // What a stored intent proves, read again.
 struct StoredProof {
-  bool intent = false;              // the token is ours and signs the row's id, action, agent, user and params
+  bool intent = false;              // the tokens are ours and sign the row's id, action, agent, user and params
   std::optional<bool> result = {};  // the result token is the agent's and signs the row's end; absent: cannot be told
 };
 // `agent` is who the row names; null when nothing is known of it any more. What a list has left out is not compared.
-StoredProof proofOf(const store::IntentRow& row, const identity::VaultysId& self, const identity::VaultysId* agent);
+StoredProof proofOf(const store::IntentRow& row, const std::vector<store::IntentEventRow>& events,
+                    const identity::VaultysId& self, const identity::VaultysId* agent);
 
 // The identity behind a DID, from the store; nothing when it is not known any more or the row was changed. Blocking.
 Result<std::optional<identity::VaultysId>> identityOf(store::ControlReader& reader, const Did& did);

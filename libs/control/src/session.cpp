@@ -278,7 +278,8 @@ void Session::onProved(const Handshake::Claim& claim, Statement stated,
     send(AuthComplete{did_.value, did_.value, current->grant.capabilities});
     const bool outdated = current->grant != certified_.grant;
     certified_ = {};
-    if (reissueWanted_ || outdated) reissue(reissueWanted_.value_or("Certificate reissue"));
+    if (reissueWanted_ || outdated) return reissue(reissueWanted_.value_or("Certificate reissue"));
+    if (!std::exchange(ready_, true)) host_.onReady(*this);
     return;
   }
   channel_ = std::move(channel);
@@ -323,7 +324,9 @@ void Session::connect(const Did& did, const policy::Grant& granted) {
   watchSilence();
   const bool outdated = !certified_.known || certified_.grant != granted;
   certified_ = {};
-  if (outdated) reissue("Certificate reissue");
+  if (outdated) return reissue("Certificate reissue");
+  ready_ = true;
+  host_.onReady(*this);
 }
 
 void Session::watchSilence() {

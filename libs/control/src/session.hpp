@@ -26,6 +26,9 @@ struct Certified {
 struct InUse {
   bool seal = false, intentV2 = false, signedResults = false, resultAck = false, controlV2 = false;
 
+  // Whether the agent may be sent an intent again: it answers one it knows, and never runs it twice.
+  bool resendable() const { return intentV2 && resultAck; }
+
   static InUse with(const identity::Features& theirs);
   std::vector<std::string> names() const;
 };
@@ -57,6 +60,8 @@ class SessionHost {
   virtual void onFirstRecord(Session& session) = 0;
   // A message of a connected agent, but for handshakes.
   virtual void onMessage(Session& session, protocol::Message message) = 0;
+  // Once: the agent holds a certificate of what it is granted now, so that what has waited for it can be sent.
+  virtual void onReady(Session& session) = 0;
   virtual void onRefused(Session& session, const Error& error) = 0;
   // Once, when the session stops working; the connection may still be sending its close frame.
   virtual void onClosed(Session& session) = 0;
@@ -80,6 +85,9 @@ class Session : public std::enable_shared_from_this<Session> {
   // Of the first handshake; a reissue changes neither.
   const InUse& inUse() const { return inUse_; }
   const std::string& listed() const { return listed_; }  // identity::Features::text()
+  bool ready() const { return ready_ && phase_ == Phase::Connected; }
+  // Of the sealed channel; empty without one.
+  std::string channel() const { return channel_ ? channel_->channel() : std::string(); }
   // Who the agent is, for verifying what it signs. There when signed-results is in use.
   const identity::VaultysId& identity() const { return *identity_; }
   // Sends one of the messages that docs/protocol.md 7.8 marks *, if the agent understands them.
@@ -140,7 +148,7 @@ class Session : public std::enable_shared_from_this<Session> {
   Certified certified_;
 
   std::optional<identity::SealedChannel> channel_;
-  bool recordSeen_ = false;
+  bool recordSeen_ = false, ready_ = false;
   std::string listed_;
   InUse inUse_;
   std::optional<identity::VaultysId> identity_;

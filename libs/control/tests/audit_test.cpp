@@ -37,6 +37,11 @@ class BentReader final : public store::ControlReader {
   Result<store::Listing<store::AuditRow>> audit(const store::AuditFilter&, store::Page) override { return no(); }
   Result<std::optional<store::AuditRow>> lastAudit() override { return no(); }
   Result<std::vector<store::ApiTokenRow>> apiTokens() override { return no(); }
+  Result<std::optional<store::IntentRow>> intentByKey(const std::string&, const std::string&) override { return no(); }
+  Result<std::vector<store::IntentEventRow>> intentEvents(const IntentId&) override { return no(); }
+  Result<std::vector<store::OpenIntent>> openIntents(const std::string&, std::int64_t, std::int64_t) override {
+    return no();
+  }
   Result<std::optional<std::string>> meta(const std::string&) override { return no(); }
 
  private:

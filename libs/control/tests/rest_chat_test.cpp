@@ -27,8 +27,8 @@ TEST_F(RestChat, StreamsEventsUntilDone) {
   events = {};
   loop.runUntilIdle();
   EXPECT_EQ(a->body,
-            "data: {\"conversationId\":\"c-1\"}\n\ndata: {\"thinking\":\"hm\"}\n\ndata: "
-            "{\"chunk\":\"a\\nb\\\"\"}\n\ndata: [DONE]\n\n");
+            "data: {\"conversationId\":\"c-1\"}\n\nid: 0\ndata: {\"thinking\":\"hm\"}\n\nid: 1\ndata: "
+            "{\"chunk\":\"a\\nb\\\"\"}\n\nid: 2\ndata: [DONE]\n\n");
   EXPECT_TRUE(a->ended);
   EXPECT_TRUE(a->exchangeGone);
   EXPECT_EQ(loop.pendingTimers(), 0U);
@@ -89,6 +89,65 @@ TEST_F(RestChat, AClientThatGoesBeforeTheStartEndsTheConversation) {
   loop.runUntilIdle();
   EXPECT_EQ(plane.chatsCancelled, 1);
   EXPECT_FALSE(a->streaming);
+}
+
+TEST_F(RestChat, ResumesFromTheNumberThatTheClientNames) {
+  const std::string path = "/api/chat/" + kDid.value + "/c-1";
+  const auto at = [&](const std::string& query, const std::string& last = "") {
+    auto r = request("GET", path + query);
+    if (!last.empty()) r.headers.emplace_back("Last-Event-ID", last);
+    return start(std::move(r));
+  };
+  auto a = at("?fromSeq=7");
+  EXPECT_EQ(plane.lastId, kDid.value + " c-1 7");
+  EXPECT_EQ(a->status, 200);
+  auto events = plane.chatEvents;
+  events.onChunk("x");
+  events.onError("failed", "no");
+  loop.runUntilIdle();
+  EXPECT_EQ(a->body,
+            "data: {\"conversationId\":\"c-1\"}\n\nid: 7\ndata: {\"chunk\":\"x\"}\n\nid: 8\ndata: "
+            "{\"error\":\"no\",\"code\":\"failed\"}\n\ndata: [DONE]\n\n");
+  at("");
+  EXPECT_EQ(plane.lastId, kDid.value + " c-1 0");
+  at("?fromSeq=7", "11");
+  EXPECT_EQ(plane.lastId, kDid.value + " c-1 12") << "what the client has read last";
+  for (const char* wrong : {"x", "-1", "1x", "99999999999999999999", "9007199254740992"})
+    EXPECT_EQ(at("", wrong)->status, 400) << wrong;
+  EXPECT_EQ(at("?fromSeq=-1")->status, 400);
+  EXPECT_EQ(at("?from=1")->status, 400);
+  EXPECT_EQ(send("GET", "/api/chat/nobody/c-1").status, 404);
+  EXPECT_EQ(send("HEAD", path).status, 405);
+  plane.error = Error{Errc::NotFound, "the control plane was restarted"};
+  EXPECT_EQ(at("")->status, 404);
+  plane.error = Error{Errc::Expired, "it is over"};
+  EXPECT_EQ(at("")->status, 410);
+  EXPECT_EQ(at("")->parsed()["error"], "it is over");
+}
+
+TEST_F(RestChat, ToBeReplacedIsNoEventOfTheAnswer) {
+  auto a = chat(R"("message":"hi","resumable":true)");
+  auto events = plane.chatEvents;
+  events.onError("conflict", "another request reads this answer now");
+  loop.runUntilIdle();
+  EXPECT_EQ(a->body.find("id: "), std::string::npos) << a->body;
+  EXPECT_TRUE(a->ended);
+}
+
+TEST_F(RestChat, IsResumableWhenAskedFor) {
+  chat();
+  EXPECT_EQ(plane.chatRequest->resumable, Resumable::No);
+  chat(R"("message":"hi","resumable":true,"conversationId":"c/1")");
+  EXPECT_EQ(plane.chatRequest->resumable, Resumable::No) << "a path could not name it";
+  chat(R"("message":"hi","resumable":true,"conversationId":"c-1")");
+  EXPECT_EQ(plane.chatRequest->resumable, Resumable::Yes);
+}
+
+TEST_F(RestChat, IsCancelledByDelete) {
+  EXPECT_EQ(send("DELETE", "/api/chat/" + kDid.value + "/c-1").status, 204);
+  EXPECT_EQ(plane.lastId, "cancel " + kDid.value + " c-1");
+  plane.error = Error{Errc::NotFound, "nothing is being answered"};
+  EXPECT_EQ(send("DELETE", "/api/chat/" + kDid.value + "/c-1").status, 404);
 }
 
 TEST_F(RestChat, TakesTheOriginalsMemberNames) {

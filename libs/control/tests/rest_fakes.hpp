@@ -85,6 +85,7 @@ class ScriptedPlane final : public ControlPlane {
   AuditCheck check;
   Counters counts;
   bool holdReplies = false;  // never answers
+  bool replayed = false;
 
   std::optional<RunRequest> asked;
   std::optional<policy::Grant> grant;
@@ -165,9 +166,13 @@ class ScriptedPlane final : public ControlPlane {
     return error ? std::nullopt : std::optional(IntentId("i-run"));
   }
   void cancelIntent(const IntentId& id, std::string_view) override { cancelledIntents.push_back(id.value); }
+  void cancelIntent(const IntentId& id, std::string actor, Reply<std::monostate> reply) override {
+    cancelledIntents.push_back(id.value + " by " + actor);
+    answer(std::move(reply), std::monostate{});
+  }
   void send(RunRequest request, Reply<SentIntent> reply) override {
     asked = request;
-    answer(std::move(reply), SentIntent{IntentId("i-1"), request.did});
+    answer(std::move(reply), SentIntent{IntentId("i-1"), request.did, request.ttl ? "queued" : "pending", replayed});
   }
   void broadcast(RunRequest request, Reply<std::vector<SentIntent>> reply) override {
     asked = std::move(request);
@@ -191,6 +196,18 @@ class ScriptedPlane final : public ControlPlane {
       return;
     }
     loop_.post([this, reply] { reply(startedChat()); });
+  }
+  void resumeChat(const Did& did, const ConversationId& conversation, std::uint64_t fromEvent, ChatEvents events,
+                  std::function<void(Result<StartedChat>)> reply) override {
+    lastId = did.value + " " + conversation.value + " " + std::to_string(fromEvent);
+    if (error) return loop_.post([reply, e = *error] { reply(e); });
+    chatRequest.emplace().conversationId = conversation;
+    chatEvents = std::move(events);
+    loop_.post([this, reply] { reply(startedChat()); });
+  }
+  void cancelChat(const Did& did, const ConversationId& conversation, Reply<std::monostate> reply) override {
+    lastId = "cancel " + did.value + " " + conversation.value;
+    answer(std::move(reply), std::monostate{});
   }
   void releaseHeld() { std::exchange(held_, nullptr)(); }
   void audit(store::AuditFilter filter, store::Page page, Reply<AuditView> reply) override {
@@ -250,6 +267,13 @@ class TokenStore final : public store::ControlStore {
     }
     Result<std::optional<store::IntentRow>> intent(const IntentId&) override { return none(); }
     Result<store::Listing<store::IntentRow>> intents(const store::IntentFilter&, store::Page) override {
+      return none();
+    }
+    Result<std::optional<store::IntentRow>> intentByKey(const std::string&, const std::string&) override {
+      return none();
+    }
+    Result<std::vector<store::IntentEventRow>> intentEvents(const IntentId&) override { return none(); }
+    Result<std::vector<store::OpenIntent>> openIntents(const std::string&, std::int64_t, std::int64_t) override {
       return none();
     }
     Result<store::Listing<store::AuditRow>> audit(const store::AuditFilter&, store::Page) override { return none(); }

@@ -104,6 +104,7 @@ void read(Fields& f, ChatResponse& m) {
   m.errorCode = f.optionalText("errorCode");
   m.code = f.optionalText("code");
   m.seq = f.optionalCount("seq");
+  m.questionId = f.optionalId("questionId");
 }
 
 void read(Fields& f, ToolApprovalRequest& m) {
@@ -394,6 +395,14 @@ void read(Fields& f, Pause& m) {
 }
 
 void read(Fields&, Resume&) {}
+
+void read(Fields& f, ChatResume& m) {
+  m.conversationId = ConversationId(f.id("conversationId"));
+  m.questionId = f.id("questionId");
+  if (!f.has("fromSeq")) f.fail("fromSeq", "is missing");
+  m.fromSeq = f.count("fromSeq");
+  m.channel = f.optionalId("channel");
+}
 
 template <std::size_t I>
 Payload readAlternative(Fields& f) {

@@ -96,6 +96,7 @@ void write(JsonWriter& w, const ChatResponse& m) {
   if (m.thinking) w.member("thinking", true);
   if (m.done) w.member("done", true);
   w.memberIf("error", m.error).memberIf("errorCode", m.errorCode).memberIf("code", m.code).memberIf("seq", m.seq);
+  w.memberIf("questionId", m.questionId);
 }
 
 void write(JsonWriter& w, const ToolApprovalRequest& m) {
@@ -353,6 +354,11 @@ void write(JsonWriter& w, const Pause& m) {
 }
 
 void write(JsonWriter&, const Resume&) {}
+
+void write(JsonWriter& w, const ChatResume& m) {
+  w.member("conversationId", m.conversationId.value).member("questionId", m.questionId).member("fromSeq", m.fromSeq);
+  w.memberIf("channel", m.channel);
+}
 
 void write(JsonWriter&, const Unknown&) {}
 

@@ -9,7 +9,7 @@ namespace vaultysclaw::protocol {
 namespace {
 
 // In the order of Payload's alternatives, without Unknown.
-constexpr std::array<std::string_view, 40> kNames = {
+constexpr std::array<std::string_view, 41> kNames = {
     "auth_challenge",
     "register",
     "heartbeat",
@@ -50,6 +50,7 @@ constexpr std::array<std::string_view, 40> kNames = {
     "result_ack",
     "pause",
     "resume",
+    "chat_resume",
 };
 static_assert(kNames.size() + 1 == std::variant_size_v<Payload>);
 

@@ -27,7 +27,7 @@ inline const std::vector<Sample>& samples() {
        R"({"intentId":"i","status":"success","output":{"a" : [1.0, null]},"error":"e","code":"busy","executedAt":"2026-11-22T13:23:33.114Z","signature":"s","publicKey":"k"})"},
       {"intent_ack", R"({"messageId":"i","success":false,"reason":"r","code":"busy"})"},
       {"chat_response",
-       R"({"conversationId":"c","chunk":"x","thinking":true,"done":true,"error":"e","errorCode":"llm_error","code":"failed","seq":3})"},
+       R"({"conversationId":"c","chunk":"x","thinking":true,"done":true,"error":"e","errorCode":"llm_error","code":"failed","seq":3,"questionId":"q"})"},
       {"tool_approval_request",
        R"({"requestId":"r","conversationId":"c","toolName":"t","args":{"b":2},"expiresAt":"2026-11-22T13:23:33.000Z","argsHash":"ff"})"},
       {"tool_execution",
@@ -76,6 +76,7 @@ inline const std::vector<Sample>& samples() {
       {"result_ack", R"({"intentId":"i","resultHash":"ab"})"},
       {"pause", R"({"reason":"r"})"},
       {"resume", R"({})"},
+      {"chat_resume", R"({"conversationId":"c","questionId":"q","fromSeq":0,"channel":"ab"})"},
   };
   return all;
 }

@@ -120,6 +120,25 @@ TEST_F(AgentStateTest, AnswersWhatRanWhenTheProcessEnded) {
   VC_EXPECT_ERROR(Errc::Conflict, finish("first", "too late"));
 }
 
+TEST_F(AgentStateTest, ForgetsWhatRanAndIsToRunAgain) {
+  SeenIntent again = intent("again");
+  again.repeatable = Repeatable::Yes;
+  accept(again);
+  accept(intent("once"));
+  reopen();
+  EXPECT_EQ(accept(again)->repeatable, Repeatable::Yes);
+  EXPECT_EQ(accept(intent("once"))->repeatable, Repeatable::No);
+  const auto answer = [](const SeenIntent& seen) -> std::optional<FinishedIntent> {
+    if (seen.repeatable == Repeatable::Yes) return std::nullopt;
+    return FinishedIntent{"interrupted", "h"};
+  };
+  EXPECT_EQ(*state_->interruptRunning(answer), 2u);
+  reopen();
+  EXPECT_FALSE(*state_->seenIntent(again.controlPlaneDid, "again"));
+  EXPECT_EQ((*state_->seenIntent(again.controlPlaneDid, "once"))->result, "interrupted");
+  EXPECT_FALSE(accept(again)) << "it is new";
+}
+
 TEST_F(AgentStateTest, ShowsWhatIsToBeDeliveredInOrderOfAcceptance) {
   for (const char* id : {"a", "b", "c", "d"}) accept(intent(id));
   SeenIntent other = intent("e");

@@ -128,6 +128,10 @@ TEST_F(ControlMigration, FromVersion1KeepsEveryRow) {
       EXPECT_EQ(intent->output, "[1]");
       EXPECT_EQ(intent->finishedAt, fromUnixMillis(9));
       EXPECT_FALSE(intent->resultToken || intent->traceparent);
+      EXPECT_FALSE(intent->resendable || intent->ttlSeconds || intent->deadline || intent->idempotencyKey)
+          << "nothing is sent again that nobody knows enough of";
+      VC_TRY_ASSIGN(const auto events, r.intentEvents(IntentId("i1")));
+      EXPECT_TRUE(events.empty());
       VC_TRY_ASSIGN(const auto registrations, r.registrations("approved", {}));
       EXPECT_EQ(registrations.total, 1);
       VC_TRY_ASSIGN(const auto audit, r.lastAudit());

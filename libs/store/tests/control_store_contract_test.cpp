@@ -279,6 +279,136 @@ TEST_P(ControlStoreContract, AnIntentThatEndedWithoutAnAnswerTakesALateOneOnce) 
   }
 }
 
+TEST_P(ControlStoreContract, AnIntentThatWaitsIsSentAndSentAgain) {
+  IntentRow row = intent("i1");
+  row.token = "";
+  row.status = "queued";
+  row.timeoutMs = 60'000;
+  row.ttlSeconds = 7;
+  VC_EXPECT_OK(write([&](ControlWriter& w) { return w.insertIntent(row); }));
+  const auto send = [&](const std::string& token, int at, bool resendable) {
+    return write([&](ControlWriter& w) {
+      return w.recordSend(IntentId("i1"), {token, fromUnixMillis(at), fromUnixMillis(at + 60'000), resendable});
+    });
+  };
+  const auto now = [&] { return *read([](ControlReader& r) { return r.intent(IntentId("i1")); }); };
+  EXPECT_EQ(now().timeoutMs, 60'000);
+  EXPECT_EQ(now().ttlSeconds, 7);
+  EXPECT_FALSE(now().sentAt || now().deadline || now().resendable);
+  VC_EXPECT_OK(send("one", 10, false));
+  EXPECT_EQ(now().status, "pending");
+  EXPECT_EQ(now().token, "one");
+  EXPECT_EQ(now().sentAt, fromUnixMillis(10));
+  EXPECT_EQ(now().deadline, fromUnixMillis(60'010));
+  EXPECT_EQ(now().sends, 1);
+  EXPECT_FALSE(now().resendable);
+  VC_EXPECT_OK(write(
+      [&](ControlWriter& w) { return w.addIntentEvent(IntentId("i1"), {fromUnixMillis(11), "busy", kNasty, {}}); }));
+  VC_EXPECT_OK(write([&](ControlWriter& w) { return w.requeueIntent(IntentId("i1")); }));
+  EXPECT_EQ(now().status, "queued");
+  EXPECT_FALSE(now().deadline);
+  VC_EXPECT_ERROR(Errc::Conflict, write([&](ControlWriter& w) { return w.requeueIntent(IntentId("i1")); }));
+  VC_EXPECT_OK(send("two", 20, true));
+  EXPECT_EQ(now().status, "pending");
+  EXPECT_EQ(now().token, "one") << "the first";
+  EXPECT_EQ(now().sentAt, fromUnixMillis(10));
+  EXPECT_EQ(now().deadline, fromUnixMillis(60'020));
+  EXPECT_EQ(now().sends, 2);
+  EXPECT_TRUE(now().resendable);
+  const auto events = read([](ControlReader& r) { return r.intentEvents(IntentId("i1")); });
+  ASSERT_EQ(events.size(), 2U);
+  EXPECT_EQ(events[0].event, "busy");
+  EXPECT_EQ(events[0].detail, kNasty);
+  EXPECT_FALSE(events[0].token);
+  EXPECT_EQ(events[1].event, "resent");
+  EXPECT_EQ(events[1].detail, "2");
+  EXPECT_EQ(events[1].token, "two");
+  EXPECT_EQ(events[1].at, fromUnixMillis(20));
+  IntentRow end = now();
+  end.status = "success";
+  VC_EXPECT_OK(write([&](ControlWriter& w) { return w.finishIntent(end); }));
+  VC_EXPECT_ERROR(Errc::Conflict, send("three", 30, true));
+  VC_EXPECT_ERROR(Errc::Conflict, write([&](ControlWriter& w) { return w.requeueIntent(IntentId("i1")); }));
+  VC_EXPECT_ERROR(Errc::NotFound, write([&](ControlWriter& w) { return w.recordSend(IntentId("i2"), {}); }));
+  VC_EXPECT_ERROR(Errc::NotFound, write([&](ControlWriter& w) { return w.requeueIntent(IntentId("i2")); }));
+}
+
+TEST_P(ControlStoreContract, AQueuedIntentEndsUnsent) {
+  IntentRow row = intent("i1");
+  row.status = "queued";
+  VC_EXPECT_OK(write([&](ControlWriter& w) { return w.insertIntent(row); }));
+  VC_EXPECT_ERROR(Errc::InvalidArgument, write([&](ControlWriter& w) { return w.finishIntent(row); }));
+  row.status = "expired";
+  VC_EXPECT_OK(write([&](ControlWriter& w) { return w.finishIntent(row); }));
+  row.status = "success";
+  VC_EXPECT_ERROR(Errc::Conflict, write([&](ControlWriter& w) { return w.finishIntent(row); }));
+}
+
+TEST_P(ControlStoreContract, EventsAndTokensOfAnIntentAreBounded) {
+  VC_EXPECT_OK(write([&](ControlWriter& w) { return w.insertIntent(intent("i1")); }));
+  const int many = static_cast<int>(kMaxIntentEvents) + 40;
+  for (int i = 1; i <= many; ++i) {
+    VC_EXPECT_OK(write([&](ControlWriter& w) -> Status {
+      VC_TRY(w.addIntentEvent(IntentId("i1"), {fromUnixMillis(i), "busy", std::to_string(i), {}}));
+      return w.recordSend(IntentId("i1"), {"t" + std::to_string(i), fromUnixMillis(i), fromUnixMillis(i), true});
+    }));
+  }
+  std::vector<std::string> tokens;
+  std::int64_t others = 0;
+  std::string last;
+  for (const auto& event : read([](ControlReader& r) { return r.intentEvents(IntentId("i1")); })) {
+    if (event.token) {
+      tokens.push_back(*event.token);
+    } else {
+      ++others;
+      last = event.event;
+    }
+  }
+  EXPECT_EQ(others, kMaxIntentEvents);
+  EXPECT_EQ(last, "more");
+  EXPECT_EQ(static_cast<std::int64_t>(tokens.size()), kMaxIntentTokens - 1);
+  EXPECT_EQ(tokens.back(), "t" + std::to_string(many));
+  EXPECT_EQ(read([](ControlReader& r) { return r.intent(IntentId("i1")); })->token, "tok") << "the first one stays";
+}
+
+TEST_P(ControlStoreContract, AKeyBelongsToOneIntentOfItsCaller) {
+  IntentRow row = intent("i1");
+  row.idempotencyKey = kNasty;
+  VC_EXPECT_OK(write([&](ControlWriter& w) { return w.insertIntent(row); }));
+  row.id = IntentId("i2");
+  VC_EXPECT_ERROR(Errc::Conflict, write([&](ControlWriter& w) { return w.insertIntent(row); }));
+  row.requestedBy = "other";
+  VC_EXPECT_OK(write([&](ControlWriter& w) { return w.insertIntent(row); }));
+  for (const char* id : {"i3", "i4"}) VC_EXPECT_OK(write([&](ControlWriter& w) { return w.insertIntent(intent(id)); }));
+  EXPECT_EQ(read([](ControlReader& r) { return r.intentByKey("operator", kNasty); })->id, IntentId("i1"));
+  EXPECT_EQ(read([](ControlReader& r) { return r.intentByKey("other", kNasty); })->id, IntentId("i2"));
+  EXPECT_FALSE(read([](ControlReader& r) { return r.intentByKey("operator", ""); }));
+}
+
+TEST_P(ControlStoreContract, ListsWhatIsOpenInOrder) {
+  VC_EXPECT_OK(write([&](ControlWriter& w) -> Status {
+    for (int i = 0; i < 9; ++i) {
+      IntentRow row = intent("i" + std::to_string(i));
+      row.status = i % 3 == 0 ? "queued" : i % 3 == 1 ? "pending" : "success";
+      VC_TRY(w.insertIntent(row));
+    }
+    return {};
+  }));
+  const auto first = read([](ControlReader& r) { return r.openIntents("pending", 0, 2); });
+  ASSERT_EQ(first.size(), 2U);
+  EXPECT_EQ(first[0].row.id, IntentId("i1"));
+  EXPECT_EQ(first[1].row.id, IntentId("i4"));
+  EXPECT_EQ(first[1].row.token, "tok");
+  EXPECT_TRUE(first[1].row.paramsOmitted);
+  EXPECT_EQ(first[1].row.params, "");
+  const auto rest = read([&](ControlReader& r) { return r.openIntents("pending", first[1].place, 2); });
+  ASSERT_EQ(rest.size(), 1U);
+  EXPECT_EQ(rest[0].row.id, IntentId("i7"));
+  const auto queued = read([](ControlReader& r) { return r.openIntents("queued", 0, 10); });
+  ASSERT_EQ(queued.size(), 3U);
+  EXPECT_LT(queued[0].place, first[0].place);
+}
+
 TEST_P(ControlStoreContract, ListsLeaveOutWhatIsLong) {
   IntentRow row = intent("long");
   row.params = "\"" + std::string(kMaxListedBytes - 1, 'x') + "\"";

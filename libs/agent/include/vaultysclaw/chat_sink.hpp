@@ -22,8 +22,9 @@ class VC_API ChatSink {
   ChatSink& operator=(const ChatSink&) = delete;
   ~ChatSink();
 
-  // Sends a piece of the answer. False when nobody listens any more (the connection is lost, the answer is closed, the
-  // call was stopped): stop working. Blocks while a slow connection has over 1 MiB queued.
+  // Sends a piece of the answer. False when nobody listens any more (the answer is closed, the call was stopped, the
+  // connection is lost for good): stop working. A control plane that can ask for the rest has two minutes to come back,
+  // and meanwhile pieces are kept. Blocks while a slow connection has over 1 MiB queued.
   bool send(std::string_view text);
   // As send, for reasoning that is not part of the answer.
   bool sendThinking(std::string_view text);

@@ -11,8 +11,9 @@ namespace detail {
 class RuntimePorts;
 }
 
-// One I/O thread and eight for the disk, for any number of agents. Pass it to the agents' constructors; it must outlive
-// them. An agent that gets none makes its own. Destroying it is blocking. Synchronised.
+// One I/O thread and eight for signatures and the disk, for any number of agents. Pass it to the agents' constructors;
+// it must outlive them. Agents that also name one statePath write to it together, which costs a fraction of a file for
+// each when many are at work. An agent that gets no Runtime makes its own. Destroying it is blocking. Synchronised.
 class VC_API Runtime {
  public:
   Runtime();

@@ -36,6 +36,11 @@ struct AgentRuntimeConfig {
   std::string vaultysIdPath = {};
   // Asked for at the first registration; an operator decides what is granted.
   std::vector<std::string> requestedCapabilities = {};
+  // Actions whose handler may run again when a crash has interrupted it, because running it twice does no harm (a
+  // question to a model, a look-up). Such an intent runs once more when the control plane sends it again after the
+  // restart, and counts as another request; every other one fails with the code `interrupted`. Needs a control plane
+  // that sends again what is not answered, as ours does.
+  std::vector<std::string> repeatableActions = {};
   // For subclasses that work with files; the base does not use it.
   std::string workspaceRoot = {};
 
@@ -67,7 +72,10 @@ struct AgentRuntimeConfig {
   ReconnectBackoff backoff = {};
   std::chrono::milliseconds heartbeatInterval{30'000};
   // Counters, intents and their results until they are acknowledged, and whom the agent trusts. Empty: vaultysIdPath +
-  // ".state".
+  // ".state". Agents with one Runtime may name the same file: each keeps its own, and they share the disk's time, which
+  // is most of what many agents with little to do cost. Other processes are refused while one of them runs, and so is
+  // the same identity a second time. A file of a version that could not be shared belongs to the first agent that opens
+  // it: start its own one alone before others name it.
   std::string statePath = {};
   // Reported at registration.
   std::string version = "0.1.0";

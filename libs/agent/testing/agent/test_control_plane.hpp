@@ -94,6 +94,7 @@ class TestControlPlane {
 
   const identity::Features& inUse() const { return inUse_; }
   bool sealed() const { return seal_.has_value(); }
+  std::string channel() const { return seal_ ? seal_->channel() : ""; }
   // Sealed when the connection is.
   void sendRaw(std::string text) {
     if (seal_) return sendRecord(sealText(text));

@@ -8,6 +8,8 @@
 #include <string>
 #include <vector>
 
+#include "base/ports.hpp"
+
 namespace vaultysclaw::cli {
 
 // What the process ends with.
@@ -22,6 +24,9 @@ struct Environment {
   std::ostream& err;
   Terminal inTerminal = Terminal::No, outTerminal = Terminal::No, errTerminal = Terminal::No;
   std::function<std::optional<std::string>(const std::string& name)> variable;  // of the environment
+  // For tests; absent: the system's. `pause` waits before a connection is tried again.
+  Clock* clock = nullptr;
+  std::function<void(Duration)> pause = {};
 };
 
 // Runs one command and returns the exit code. `args` without the program's name. Blocking: until the command is done;

@@ -41,6 +41,12 @@ struct ControlOptions {
   std::size_t maxHandshakes = 1024, maxHandshakesPerAddress = 16;
   std::size_t maxPendingRegistrations = 256, maxPendingRegistrationsPerAddress = 8;
   std::size_t maxPendingIntentsPerAgent = 1024, maxChatsPerAgent = 64;
+  std::size_t maxPendingIntents = 100'000;  // of all agents, those that wait to be sent included
+  // How long an answer goes on without its agent's connection, without a reader, and is kept after its end (7.8).
+  Duration chatResumeTime = std::chrono::minutes(2);
+  std::size_t maxKeptChatBytes = std::size_t{1} << 20;        // of an answer that can be read again: its newest events
+  std::size_t maxKeptChatBytesInAll = std::size_t{64} << 20;  // then those that are over go first
+  std::size_t maxKeptQuestionBytes = std::size_t{64} << 20;   // in all, of questions that may have to be sent again
   // Outputs of results that nobody waits for any more and that are on their way to the store; one may be longer.
   std::size_t maxLateResultBytesPerAgent = std::size_t{32} << 20;
 };
@@ -63,7 +69,11 @@ struct RunRequest {
   Did did;
   std::string action;
   protocol::RawJson params{"{}"};
-  std::optional<Duration> timeout;  // default and maximum from the options
+  std::optional<Duration> timeout;  // default and maximum from the options; from the first sending on
+  // How long it may wait for an agent that is away or paused; absent: not at all.
+  std::optional<seconds> ttl;
+  // The same key of the same requestedBy is the same intent. 1 to 128 printable ASCII characters.
+  std::optional<std::string> idempotencyKey;
   std::string requestedBy = "operator";
   std::optional<protocol::TraceContext> trace;
 };
@@ -73,10 +83,13 @@ struct RunResult {
   std::optional<protocol::RawJson> output;
   std::optional<std::string> error, code;
   std::optional<WallTime> executedAt;
+  bool replayed = false;  // the answer to an intent that was there already, under this idempotency key
 };
 struct SentIntent {
   IntentId intentId;
   Did did;
+  std::string status = "pending";  // or queued; when replayed, any
+  bool replayed = false;
 };
 
 // Approval with what is really granted. Absent capabilities: all that were requested.
@@ -100,6 +113,8 @@ struct GrantChange {
   void apply(policy::Grant& grant) const;
 };
 
+// Whether an answer goes on, for a while, when nobody reads it, and can be read again.
+enum class Resumable : bool { No, Yes };
 struct ChatRequest {
   Did did;
   std::optional<ConversationId> conversationId;  // absent: a new one
@@ -108,6 +123,7 @@ struct ChatRequest {
   std::optional<Duration> timeout;  // at most, and by default, ControlOptions::chatTimeout
   std::string requestedBy = "operator";
   std::optional<protocol::TraceContext> trace;
+  Resumable resumable = Resumable::No;
 };
 struct ChatEvents {
   std::function<void(std::string_view text)> onChunk;
@@ -115,17 +131,20 @@ struct ChatEvents {
   std::function<void()> onDone;                                               // last
   std::function<void(std::string_view code, std::string_view text)> onError;  // last, instead of onDone
 };
-// Ends the conversation when destroyed before its end: later chunks are dropped, and an agent that can be told to stop
-// is told.
+// Destroyed before the end: nothing more is heard, and the conversation ends (an agent that can be told to stop is
+// told), at once, or, when it is resumable, if nobody resumes it in time.
 using ChatHandle = Timer;
 
 struct Counters {  // since start, for /metrics
   std::uint64_t handshakesCompleted = 0, handshakesFailed = 0, handshakesRefused = 0;
   std::uint64_t intentsSent = 0, intentsSucceeded = 0, intentsFailed = 0, intentsTimedOut = 0;
+  std::uint64_t intentsResent = 0, intentsExpired = 0;
   std::uint64_t resultsRefused = 0;
   std::uint64_t channelsSealed = 0, channelsBroken = 0;
-  std::uint64_t chatsStarted = 0, chatChunks = 0, messagesIn = 0, messagesOut = 0, messagesRefused = 0;
-  std::size_t connectedAgents = 0, openConnections = 0, pendingIntents = 0, pendingRegistrations = 0, activeChats = 0;
+  std::uint64_t chatsStarted = 0, chatsResumed = 0, chatChunks = 0, messagesIn = 0, messagesOut = 0,
+                messagesRefused = 0;
+  std::size_t connectedAgents = 0, openConnections = 0, pendingIntents = 0, queuedIntents = 0;
+  std::size_t pendingRegistrations = 0, activeChats = 0;
 };
 
 template <class T>
@@ -136,8 +155,9 @@ using Reply = std::function<void(Result<T>)>;
 // Owned by main(). Nothing here blocks the loop: signatures and reads run on workers, commits on the store's writer.
 class ControlPlane {
  public:
-  // `self`: the control plane's identity, with its secret. Loads agents and registrations from the store and ends the
-  // intents that an earlier process left pending (blocking, so construct before serving; any thread).
+  // `self`: the control plane's identity, with its secret. Loads agents and registrations from the store, and the
+  // intents that an earlier process left open: those that can go on do, the rest ends (blocking, so construct before
+  // serving; on ports.loop).
   static Result<std::unique_ptr<ControlPlane>> create(ControlPorts ports, identity::VaultysId self,
                                                       ControlOptions options = {});
   virtual ~ControlPlane() = default;
@@ -146,12 +166,13 @@ class ControlPlane {
 
   // Takes over a fresh connection from an agent.
   virtual void accept(std::unique_ptr<net::Connection> connection) = 0;
-  // Closes every connection (1001) and answers what is pending with Interrupted.
+  // Closes every connection (1001) and answers whoever waits with Interrupted. Intents that can be sent again, or were
+  // not sent yet, stay open in the store for the next process; the others end.
   virtual void shutdown() = 0;
 
   virtual std::vector<AgentView> agents() const = 0;
   virtual std::optional<AgentView> agent(const Did& did) const = 0;
-  // Removes the agent and closes its connection; it may register anew. NotFound.
+  // Removes the agent, ends its intents and closes its connection; it may register anew. NotFound.
   virtual void deleteAgent(const Did& did, std::string actor, Reply<std::monostate> reply) = 0;
   // Changes the grant of a known agent as it stands when the change is stored, so that two changes at once never undo
   // each other. Before the reply its open connection is told; the new certificate follows. NotFound; InvalidArgument.
@@ -172,14 +193,17 @@ class ControlPlane {
   virtual void approve(const RegistrationId& id, Approval approval, Reply<store::AgentRow> reply) = 0;
   virtual void reject(const RegistrationId& id, std::string reason, std::string actor, Reply<std::monostate> reply) = 0;
 
-  // Signs, stores, sends, waits for the agent's result. Errors: NotFound (unknown agent), Unavailable (not connected),
-  // DeadlineExceeded, Busy, PolicyDenied (paused), InvalidArgument. A failed intent is a RunResult, not an error.
+  // Signs, stores, sends, waits for the agent's result, however often its connection breaks meanwhile. Errors: NotFound
+  // (unknown agent), Unavailable (not connected, or gone for good), DeadlineExceeded, Busy, PolicyDenied (paused),
+  // InvalidArgument, Conflict (the key is another intent's). A failed intent is a RunResult, not an error.
   // Returns the intent's id, for cancelIntent(), when one was made.
   virtual std::optional<IntentId> run(RunRequest request, Reply<RunResult> reply) = 0;
   // Nobody waits for this intent any more: an agent that can be told to stop is told, and its answer ends the intent;
   // one that has not been sent yet ends as failed. Ids that are not pending are ignored.
   virtual void cancelIntent(const IntentId& id, std::string_view reason) = 0;
-  // As run, but replies once the intent is stored and sent; the result is stored when it comes.
+  // As cancelIntent, asked for by `actor`; replies once that is stored. NotFound; Conflict when it has ended.
+  virtual void cancelIntent(const IntentId& id, std::string actor, Reply<std::monostate> reply) = 0;
+  // As run, but replies once the intent is stored, and sent unless it waits; the result is stored when it comes.
   virtual void send(RunRequest request, Reply<SentIntent> reply) = 0;
   // Sends to every connected agent that is granted `action` and not paused. An empty list when there is none.
   virtual void broadcast(RunRequest requestWithoutDid, Reply<std::vector<SentIntent>> reply) = 0;
@@ -188,6 +212,13 @@ class ControlPlane {
     bool signatureValid = false;  // verified again when read, as is the other
     // Absent: no signed result, one too long for a list, or one of an agent that nothing is known of any more.
     std::optional<bool> resultSignatureValid;
+    // Of one intent alone: what happened to it, in order, and every token that was signed for it.
+    struct Event {
+      WallTime at;
+      std::string event, detail;
+    };
+    std::vector<Event> history;
+    std::vector<std::string> tokens;
   };
   virtual void intents(store::IntentFilter filter, store::Page page, Reply<store::Listing<IntentView>> reply) = 0;
   virtual void intent(const IntentId& id, Reply<IntentView> reply) = 0;
@@ -200,6 +231,14 @@ class ControlPlane {
     ChatHandle handle;
   };
   virtual void chat(ChatRequest request, ChatEvents events, std::function<void(Result<StartedChat>)> reply) = 0;
+  // The events of a resumable chat from number `fromEvent` on: those that are kept, then the others as they come. The
+  // chunks, thoughts and the end of an answer are numbered from 0. Whoever has listened hears an error `conflict`.
+  // NotFound; Expired (over and heard, or no longer kept); InvalidArgument (there is no such event yet).
+  virtual void resumeChat(const Did& did, const ConversationId& conversation, std::uint64_t fromEvent,
+                          ChatEvents events, std::function<void(Result<StartedChat>)> reply) = 0;
+  // Whoever listens hears an error `cancelled`, and an agent that can be told to stop is told. What is kept goes.
+  // NotFound.
+  virtual void cancelChat(const Did& did, const ConversationId& conversation, Reply<std::monostate> reply) = 0;
 
   struct AuditView {
     store::Listing<store::AuditRow> rows;

@@ -23,6 +23,8 @@ struct Call {
   const net::HttpRequest& request() const { return exchange->request(); }
 };
 
+class EventStream;
+
 // Confined to the control plane's loop.
 class Core : public std::enable_shared_from_this<Core> {
  public:
@@ -62,8 +64,11 @@ class Core : public std::enable_shared_from_this<Core> {
   void broadcastIntent(Call call);
   void listIntents(Call call);
   void getIntent(Call call);
+  void cancelIntent(Call call);
   // routes_chat.cpp
   void chat(Call call);
+  void resumeChat(Call call);
+  void cancelChat(Call call);
 
  private:
   void dispatch(Call call, std::string path);
@@ -74,6 +79,8 @@ class Core : public std::enable_shared_from_this<Core> {
   void fail(const Call& call, const Error& error) const { fail(call, toApiError(error)); }
   // The request's body; answers and returns nothing when there is none to use.
   std::optional<Body> body(const Call& call) const;
+  std::function<void(Result<ControlPlane::StartedChat>)> replyStream(const Call& call,
+                                                                     const std::shared_ptr<EventStream>& stream);
   // Answers with the agent as it is now.
   Reply<AgentView> replyAgent(const Call& call);
   // The :did of the path; answers 404 when it cannot be one.
@@ -102,6 +109,8 @@ std::optional<std::vector<std::string>> readCapabilities(Body& body, std::string
 Did readDid(Body& body);
 // `action` and `params` of a request for work, and its trace.
 void readWork(Body& body, const net::HttpRequest& request, RunRequest& into);
+// `ttlSeconds`, at most `maxTtl`, and the idempotency key: a member of the body or the header Idempotency-Key.
+void readDurability(Body& body, const net::HttpRequest& request, seconds maxTtl, RunRequest& into);
 // What every answer carries: nothing is cached, sniffed or framed.
 net::Headers commonHeaders();
 

@@ -5,6 +5,8 @@
 namespace vaultysclaw::control::rest {
 namespace {
 
+constexpr seconds kMaxRunTtl{300};
+
 char lowerAscii(char c) {
   return c >= 'A' && c <= 'Z' ? static_cast<char>(c - 'A' + 'a') : c;
 }
@@ -144,8 +146,10 @@ void Core::runOnAgent(Call call) {
   RunRequest request;
   request.did = *did;
   readWork(*body, call.request(), request);
+  readDurability(*body, call.request(), kMaxRunTtl, request);
   if (auto bad = body->finish()) return fail(call, *bad);
 
+  const bool mayComeBack = request.idempotencyKey.has_value();
   const auto id = plane_.run(std::move(request), [self = shared_from_this(), call](Result<RunResult> reply) {
     if (!reply) return self->fail(call, reply.error());
     JsonWriter w;
@@ -166,10 +170,11 @@ void Core::runOnAgent(Call call) {
     } else {
       w.null();
     }
+    if (reply->replayed) w.member("replayed", true);
     w.endObject();
     self->respondJson(call, w);
   });
-  if (!id) return;
+  if (!id || mayComeBack) return;
   call.exchange->onClientGone([weak = weak_from_this(), id = *id] {
     if (const auto self = weak.lock(); self && !self->closed_) self->plane_.cancelIntent(id, "the client has gone");
   });

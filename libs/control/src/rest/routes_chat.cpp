@@ -1,3 +1,5 @@
+#include <charconv>
+
 #include "rest/core.hpp"
 #include "rest/trace_context.hpp"
 
@@ -7,16 +9,32 @@ namespace {
 constexpr std::size_t kMaxMessages = 1000;
 constexpr std::size_t kMaxContentBytes = std::size_t{1} << 20;
 
+// What a client may say that it has read.
+constexpr std::int64_t kMaxEvent = std::int64_t{1} << 53;
+
 std::string event(JsonWriter& w) {
   return "data: " + w.take() + "\n\n";
 }
 
-// One answer as server-sent events. Kept alive by the conversation's callbacks; it ends the conversation when the
-// client goes. Confined to the loop.
+}  // namespace
+
+// One answer as server-sent events, with their numbers as ids. Kept alive by the conversation's callbacks; it lets go
+// of the conversation when the client goes. Confined to the loop.
 class EventStream : public std::enable_shared_from_this<EventStream> {
  public:
-  EventStream(std::shared_ptr<net::HttpExchange> exchange, Executor& loop, Duration keepAlive)
-      : exchange_(std::move(exchange)), loop_(loop), keepAlive_(keepAlive) {}
+  EventStream(std::shared_ptr<net::HttpExchange> exchange, Executor& loop, Duration keepAlive, std::uint64_t first)
+      : exchange_(std::move(exchange)), loop_(loop), keepAlive_(keepAlive), next_(first) {}
+
+  ChatEvents events() {
+    ChatEvents events;
+    events.onChunk = [self = shared_from_this()](std::string_view text) { self->text("chunk", text); };
+    events.onThinking = [self = shared_from_this()](std::string_view text) { self->text("thinking", text); };
+    events.onDone = [self = shared_from_this()] { self->done(); };
+    events.onError = [self = shared_from_this()](std::string_view code, std::string_view text) {
+      self->failed(code, text);
+    };
+    return events;
+  }
 
   void watchClient() {
     exchange_->onClientGone([weak = weak_from_this()] {
@@ -43,21 +61,25 @@ class EventStream : public std::enable_shared_from_this<EventStream> {
   void text(const char* member, std::string_view value) {
     JsonWriter w;
     w.beginObject().member(member, value).endObject();
-    write(event(w));
+    write(id() + event(w));
   }
   void done() {
-    write("data: [DONE]\n\n");
+    write(id() + "data: [DONE]\n\n");
     end();
   }
   void failed(std::string_view code, std::string_view text) {
     JsonWriter w;
     w.beginObject().member("error", text).member("code", code).endObject();
-    write(event(w));
+    // It is no part of the answer that another request reads this now.
+    write((code == kReplaced ? std::string() : id()) + event(w));
     write("data: [DONE]\n\n");
     end();
   }
 
  private:
+  static constexpr std::string_view kReplaced = "conflict";
+
+  std::string id() { return "id: " + std::to_string(next_++) + "\n"; }
   void write(std::string data) {
     if (!exchange_ || !begun_) return;
     if (!exchange_->write(std::move(data))) close();
@@ -94,11 +116,14 @@ class EventStream : public std::enable_shared_from_this<EventStream> {
   std::shared_ptr<net::HttpExchange> exchange_;
   Executor& loop_;
   Duration keepAlive_;
+  std::uint64_t next_;  // number of the next event
   ChatHandle handle_;
   Timer timer_;
   bool begun_ = false;
   bool gone_ = false;
 };
+
+namespace {
 
 void readMessages(Body& body, ChatRequest& into) {
   auto messages = body.objects("messages", kMaxMessages);
@@ -125,7 +150,29 @@ void readMessages(Body& body, ChatRequest& into) {
   }
 }
 
+// Whether it can be one segment of a path.
+bool fitsPath(std::string_view id) {
+  return id.find('/') == std::string_view::npos && id != "." && id != "..";
+}
+
+std::optional<std::int64_t> wholeNumber(std::string_view text) {
+  std::int64_t value = 0;
+  const auto [end, wrong] = std::from_chars(text.data(), text.data() + text.size(), value);
+  if (wrong != std::errc() || end != text.data() + text.size() || value < 0 || value >= kMaxEvent) return std::nullopt;
+  return value;
+}
+
 }  // namespace
+
+// The handle goes with the reply when the client has gone meanwhile.
+std::function<void(Result<ControlPlane::StartedChat>)> Core::replyStream(const Call& call,
+                                                                         const std::shared_ptr<EventStream>& stream) {
+  return [self = shared_from_this(), call, stream](Result<ControlPlane::StartedChat> reply) {
+    if (stream->clientGone()) return;
+    if (!reply) return self->fail(call, reply.error());
+    stream->begin(std::move(*reply));
+  };
+}
 
 void Core::chat(Call call) {
   auto body = this->body(call);
@@ -144,21 +191,54 @@ void Core::chat(Call call) {
   request.thinking = body->flag("thinking");
   if (auto ms = body->integer("timeoutMs", 1, 86'400'000)) request.timeout = milliseconds(*ms);
   request.trace = traceContextOf(call.request());
+  if (body->flag("resumable").value_or(false)) {
+    request.resumable = Resumable::Yes;
+    if (request.conversationId && !fitsPath(request.conversationId->value))
+      body->problem("conversationId", "must have no / and be no . or .. when it is resumable: it is part of a path");
+  }
   if (auto bad = body->finish()) return fail(call, *bad);
 
-  auto stream = std::make_shared<EventStream>(call.exchange, ports_.loop, options_.keepAliveInterval);
+  auto stream = std::make_shared<EventStream>(call.exchange, ports_.loop, options_.keepAliveInterval, 0);
   stream->watchClient();
-  ChatEvents events;
-  events.onChunk = [stream](std::string_view text) { stream->text("chunk", text); };
-  events.onThinking = [stream](std::string_view text) { stream->text("thinking", text); };
-  events.onDone = [stream] { stream->done(); };
-  events.onError = [stream](std::string_view code, std::string_view text) { stream->failed(code, text); };
-  plane_.chat(std::move(request), std::move(events),
-              [self = shared_from_this(), call, stream](Result<ControlPlane::StartedChat> reply) {
-                if (stream->clientGone()) return;  // the handle goes with the reply: the conversation ends
-                if (!reply) return self->fail(call, reply.error());
-                stream->begin(std::move(*reply));
-              });
+  plane_.chat(std::move(request), stream->events(), replyStream(call, stream));
+}
+
+void Core::resumeChat(Call call) {
+  // It would take the answer away from whoever reads it, and read nothing.
+  if (call.request().method == "HEAD")
+    return fail(
+        call,
+        ApiError{Errc::Unsupported, "this path answers GET and DELETE only", 405, {}, {{"Allow", "GET, DELETE"}}});
+  auto did = didOf(call);
+  if (!did) return;
+  auto query = this->query(call);
+  std::int64_t from = query.integer("fromSeq", 0, kMaxEvent).value_or(0);
+  // As a browser sends it, which repeats the URL it was given.
+  if (const auto last = call.request().header("Last-Event-ID")) {
+    if (const auto number = wholeNumber(*last)) {
+      from = *number + 1;
+    } else {
+      query.problem("Last-Event-ID", "must be the id of an event");
+    }
+  }
+  if (auto bad = query.finish()) return fail(call, *bad);
+  auto stream = std::make_shared<EventStream>(call.exchange, ports_.loop, options_.keepAliveInterval,
+                                              static_cast<std::uint64_t>(from));
+  stream->watchClient();
+  plane_.resumeChat(*did, ConversationId(call.params[1]), static_cast<std::uint64_t>(from), stream->events(),
+                    replyStream(call, stream));
+}
+
+void Core::cancelChat(Call call) {
+  auto did = didOf(call);
+  if (!did) return;
+  auto query = this->query(call);
+  if (auto bad = query.finish()) return fail(call, *bad);
+  plane_.cancelChat(*did, ConversationId(call.params[1]),
+                    [self = shared_from_this(), call](Result<std::monostate> done) {
+                      if (!done) return self->fail(call, done.error());
+                      self->respond(call, {204, {}, {}});
+                    });
 }
 
 }  // namespace vaultysclaw::control::rest

@@ -68,7 +68,8 @@ bool isTracestate(std::string_view text) {
   return true;
 }
 
-// All headers of that name, as one: a list may be spread over several.
+}  // namespace
+
 std::vector<std::string_view> headersOf(const net::HttpRequest& request, std::string_view name) {
   std::vector<std::string_view> out;
   for (const auto& [key, value] : request.headers) {
@@ -79,8 +80,6 @@ std::vector<std::string_view> headersOf(const net::HttpRequest& request, std::st
   }
   return out;
 }
-
-}  // namespace
 
 std::optional<protocol::TraceContext> traceContextOf(const net::HttpRequest& request) {
   const auto parents = headersOf(request, "traceparent");

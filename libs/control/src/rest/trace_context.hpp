@@ -2,6 +2,8 @@
 #pragma once
 
 #include <optional>
+#include <string_view>
+#include <vector>
 
 #include "net/http.hpp"
 #include "protocol/messages.hpp"
@@ -12,5 +14,8 @@ namespace vaultysclaw::control::rest {
 // that breaks a rule, or stands twice, is as good as none; so is, on its own, a tracestate that breaks one or has over
 // 512 characters.
 std::optional<protocol::TraceContext> traceContextOf(const net::HttpRequest& request);
+
+// The values of all headers of that name, which is given in lower case, without the space around them.
+std::vector<std::string_view> headersOf(const net::HttpRequest& request, std::string_view name);
 
 }  // namespace vaultysclaw::control::rest

@@ -145,18 +145,41 @@ void writeIntent(JsonWriter& w, const ControlPlane::IntentView& intent, Detail d
   writeOrNull(w, "code", row.code);
   writeOrNull(w, "userDid", row.userDid);
   w.member("requestedBy", row.requestedBy);
-  w.member("signatureValid", intent.signatureValid);
+  // Nothing was signed for one that was never sent.
+  const bool unsent = row.token.empty() && row.status != "success" && row.status != "timeout";
+  writeOrNull(w, "signatureValid", unsent ? std::nullopt : std::optional(intent.signatureValid));
   w.member("resultSigned", row.resultToken.has_value());
   writeOrNull(w, "resultSignatureValid", intent.resultSignatureValid);
   writeOrNull(w, "traceparent", row.traceparent);
   w.member("createdAt", toIso8601(row.createdAt));
+  w.key("ttlSeconds");
+  if (row.ttlSeconds) {
+    w.value(*row.ttlSeconds);
+  } else {
+    w.null();
+  }
+  writeOrNull(w, "idempotencyKey", row.idempotencyKey);
+  writeTimeOrNull(w, "sentAt", row.sentAt);
+  w.member("sends", row.sends);
   writeTimeOrNull(w, "executedAt", row.executedAt);
   writeTimeOrNull(w, "finishedAt", row.finishedAt);
   if (row.paramsOmitted) w.member("paramsOmitted", true);
   if (row.outputOmitted) w.member("outputOmitted", true);
   if (detail == Detail::Full) {
     w.member("token", row.token);
+    w.key("tokens").beginArray();
+    for (const std::string& token : intent.tokens) w.value(token);
+    w.endArray();
     writeOrNull(w, "resultToken", row.resultToken);
+    w.key("history").beginArray();
+    for (const auto& event : intent.history) {
+      w.beginObject();
+      w.member("at", toIso8601(event.at));
+      w.member("event", event.event);
+      if (!event.detail.empty()) w.member("detail", event.detail);
+      w.endObject();
+    }
+    w.endArray();
   }
   w.endObject();
 }
@@ -225,6 +248,7 @@ std::string metricsText(const Counters& c, const std::string& version, double up
   gauge("connected_agents", "Agents connected and authenticated now.", c.connectedAgents);
   gauge("open_connections", "Connections to the hub, authenticated or not.", c.openConnections);
   gauge("pending_intents", "Intents sent and not answered yet.", c.pendingIntents);
+  gauge("queued_intents", "Intents that wait for their agent and were not taken by it yet.", c.queuedIntents);
   gauge("pending_registrations", "Registrations waiting for an operator.", c.pendingRegistrations);
   gauge("active_chats", "Conversations being answered now.", c.activeChats);
   counter("handshakes_completed_total", "Handshakes that proved an identity.", c.handshakesCompleted);
@@ -234,11 +258,14 @@ std::string metricsText(const Counters& c, const std::string& version, double up
   counter("intents_succeeded_total", "Intents answered with success.", c.intentsSucceeded);
   counter("intents_failed_total", "Intents answered with a failure.", c.intentsFailed);
   counter("intents_timed_out_total", "Intents without an answer before their deadline.", c.intentsTimedOut);
+  counter("intents_resent_total", "Intents sent to their agent again.", c.intentsResent);
+  counter("intents_expired_total", "Intents that no agent took in the time they could wait.", c.intentsExpired);
   counter("results_refused_total", "Results that were not signed as they must be, or answered nothing.",
           c.resultsRefused);
   counter("channels_sealed_total", "Handshakes that made a sealed channel.", c.channelsSealed);
   counter("channels_broken_total", "Sealed connections closed for data that did not open.", c.channelsBroken);
   counter("chats_started_total", "Conversations started.", c.chatsStarted);
+  counter("chats_resumed_total", "Times that the rest of an answer was asked for.", c.chatsResumed);
   counter("chat_chunks_total", "Pieces of answers received.", c.chatChunks);
   counter("messages_received_total", "Messages from agents.", c.messagesIn);
   counter("messages_sent_total", "Messages to agents.", c.messagesOut);

@@ -194,6 +194,14 @@ class TestAgent {
     }
     return nullptr;
   }
+  // Of the last message of that type; empty without one.
+  template <class T>
+  std::string lastMessageId() const {
+    for (auto it = received.rbegin(); it != received.rend(); ++it) {
+      if (std::holds_alternative<T>(it->payload)) return it->messageId;
+    }
+    return "";
+  }
   template <class T>
   std::size_t count() const {
     return static_cast<std::size_t>(std::count_if(received.begin(), received.end(),

@@ -93,7 +93,8 @@ struct ChatResponse {
   bool thinking = false;  // `chunk` is reasoning, not answer
   bool done = false;
   std::optional<std::string> error, errorCode, code;
-  std::optional<std::int64_t> seq;  // 7.8
+  std::optional<std::int64_t> seq;          // 7.8
+  std::optional<std::string> questionId{};  // 7.8: the messageId of the chat_message that this answers
 };
 struct ToolApprovalRequest {
   RequestId requestId;
@@ -311,6 +312,13 @@ struct Pause {
   std::string reason;
 };
 struct Resume {};
+// 7.8: sends the answer to one question again, from one number on.
+struct ChatResume {
+  ConversationId conversationId;
+  std::string questionId;
+  std::int64_t fromSeq = 0;
+  std::optional<std::string> channel;  // the sealed one that the question was sent over
+};
 
 // A message of a type this version does not know: never an error (docs/protocol.md 7.2).
 struct Unknown {
@@ -324,7 +332,7 @@ using Payload =
                  RegistrationApproved, RegistrationRejected, UpdateCapabilities, PolicyUpdate, Pong, Intent,
                  ChatRequest, DelegationUpdate, AgentPeerCatalog, LlmConfigUpdate, SkillsConfig, KnowledgeSync,
                  ToolApprovalResponse, TaskEnqueue, ScheduleUpdate, ScheduleDelete, GetChatSessions, GetChatHistory,
-                 ErrorMessage, Cancel, ResultAck, Pause, Resume, Unknown>;
+                 ErrorMessage, Cancel, ResultAck, Pause, Resume, ChatResume, Unknown>;
 
 // The envelope around a payload. `agentId` is what the sender claims: never trusted, kept for the original's sake.
 struct Message {

@@ -17,6 +17,8 @@
 
 namespace vaultysclaw::store {
 
+enum class Repeatable : bool { No, Yes };  // whether an intent may run again after a crash has interrupted it
+
 struct SeenIntent {
   std::string controlPlaneDid{};
   std::string intentId{};
@@ -27,6 +29,7 @@ struct SeenIntent {
   State state = State::Running;
   std::string result{};  // the encoded result message, once finished
   WallTime acceptedAt{};
+  Repeatable repeatable = Repeatable::No;
 };
 
 // A result that waits to be delivered.
@@ -87,8 +90,10 @@ class AgentState {
   // nothing is written then.
   virtual Status finishIntent(const std::string& controlPlaneDid, const std::string& intentId,
                               const FinishedIntent& finished, const Riders& riders = {}) = 0;
-  // At start: what was running when the process ended is finished with what `answer` says. Returns how many.
-  virtual Result<std::size_t> interruptRunning(const std::function<FinishedIntent(const SeenIntent&)>& answer) = 0;
+  // At start: what was running when the process ended is finished with what `answer` says. Without an answer it is
+  // forgotten, so that it is new when it comes again. Returns how many there were.
+  using Interrupted = std::function<std::optional<FinishedIntent>(const SeenIntent&)>;
+  virtual Result<std::size_t> interruptRunning(const Interrupted& answer) = 0;
   // The finished intents of one control plane, in the order in which they were accepted.
   virtual Result<std::vector<OutboxEntry>> outbox(const std::string& controlPlaneDid) = 0;
   // Finished becomes Delivered or Rejected; others stay as they are.

@@ -57,8 +57,8 @@ struct IntentRow {
   Did did{};
   std::string action{};
   std::string params{};                 // raw JSON bytes as sent
-  std::string token{};                  // the signed intent token as sent
-  std::string status{};                 // pending, success, failed, timeout, lost
+  std::string token{};                  // the signed intent token as first sent; empty: it was not sent yet
+  std::string status{};                 // queued, pending, success, failed, timeout, lost, expired
   std::optional<std::string> output{};  // raw JSON bytes as received
   std::optional<std::string> error{}, code{};
   std::optional<std::string> userDid{};
@@ -69,6 +69,37 @@ struct IntentRow {
   std::optional<std::string> resultToken{};  // signed by the agent, as received
   std::optional<std::string> traceparent{};
   bool paramsOmitted = false, outputOmitted = false;  // in lists, which leave out what is over kMaxListedBytes
+  std::int64_t timeoutMs = 0;                         // what the agent gets, from the first sending on
+  std::optional<std::int64_t> ttlSeconds{};           // how long it may wait to be sent; absent: not at all
+  std::optional<WallTime> sentAt{}, deadline{};       // first sent; when it ends without an answer
+  std::int64_t sends = 0;                             // how often it was sent; 0 also in rows from before this was kept
+  bool resendable = false;                      // the agent it was sent to answers it again, and never runs it twice
+  std::optional<std::string> idempotencyKey{};  // unique for each requestedBy
+};
+
+// What happened to an intent beside what its row tells.
+struct IntentEventRow {
+  WallTime at{};
+  std::string event{};  // for example "resent"
+  std::string detail{};
+  std::optional<std::string> token{};  // of an intent that was sent again: what was signed for that
+};
+// Of one intent, not counting those with a token. The last one is "more", and what follows it is not kept.
+inline constexpr std::int64_t kMaxIntentEvents = 64;
+// Of one intent; older ones are forgotten, but for the first.
+inline constexpr std::int64_t kMaxIntentTokens = 64;
+
+// One sending of an intent.
+struct IntentSend {
+  std::string token{};
+  WallTime at{}, deadline{};
+  bool resendable = false;
+};
+
+// An intent that has not ended, without params, and its place in the order of insertion.
+struct OpenIntent {
+  std::int64_t place = 0;
+  IntentRow row{};
 };
 
 // One audited act. `hash` = SHA-256 over the previous row's hash and this row's fields (audit.cpp in libs/control makes
@@ -124,6 +155,12 @@ class ControlReader {
   // The last inserted first. Params and outputs over kMaxListedBytes are left out, result tokens of that size empty,
   // errors cut at 4096 characters.
   virtual Result<Listing<IntentRow>> intents(const IntentFilter& filter, Page page) = 0;
+  virtual Result<std::optional<IntentRow>> intentByKey(const std::string& requestedBy, const std::string& key) = 0;
+  // In the order they were written.
+  virtual Result<std::vector<IntentEventRow>> intentEvents(const IntentId& id) = 0;
+  // Those of this status, "queued" or "pending", whose place is greater than `after`; in order, at most `count`.
+  virtual Result<std::vector<OpenIntent>> openIntents(const std::string& status, std::int64_t after,
+                                                      std::int64_t count) = 0;
   virtual Result<Listing<AuditRow>> audit(const AuditFilter& filter, Page page) = 0;                // newest first
   virtual Result<std::vector<AuditRow>> auditRange(std::int64_t firstSeq, std::int64_t count) = 0;  // in order
   virtual Result<std::optional<AuditRow>> lastAudit() = 0;
@@ -140,10 +177,17 @@ class ControlWriter : public ControlReader {
   virtual Status resetPin(const Did& did) = 0;
   virtual Status touchAgent(const Did& did, WallTime seen) = 0;    // NotFound when absent
   virtual Status putRegistration(const RegistrationRow& row) = 0;  // inserts or replaces
-  virtual Status insertIntent(const IntentRow& row) = 0;           // Conflict when the id exists
-  // Ends a pending intent: takes status, output, error, code, times and result token from `row`, the rest stays. One
-  // that ended without an answer (lost, timeout) may still become success or failed. Conflict when it has ended
-  // otherwise (the first answer counts), NotFound when unknown, InvalidArgument when `row` is pending itself.
+  // Conflict when the id exists, or the key of this requestedBy.
+  virtual Status insertIntent(const IntentRow& row) = 0;
+  // A queued or pending intent is about to be sent: it becomes pending. Its first token stands in the row, later ones
+  // among the events ("resent", with the number). Conflict when it has ended, NotFound when unknown.
+  virtual Status recordSend(const IntentId& id, const IntentSend& send) = 0;
+  // A pending intent that its agent has refused to take waits again: it becomes queued. Conflict, NotFound.
+  virtual Status requeueIntent(const IntentId& id) = 0;
+  virtual Status addIntentEvent(const IntentId& id, const IntentEventRow& event) = 0;  // without a token
+  // Ends a queued or pending intent: takes status, output, error, code, times and result token from `row`, the rest
+  // stays. One that ended without an answer (lost, timeout) may still become success or failed. Conflict when it has
+  // ended otherwise (the first answer counts), NotFound when unknown, InvalidArgument when `row` has not ended itself.
   virtual Status finishIntent(const IntentRow& row) = 0;
   virtual Status appendAudit(const AuditRow& row) = 0;     // Conflict unless seq is the next one
   virtual Status putApiToken(const ApiTokenRow& row) = 0;  // inserts or replaces; Conflict when another has the hash

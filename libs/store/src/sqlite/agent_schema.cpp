@@ -123,6 +123,9 @@ CREATE TABLE small_values (
 INSERT INTO small_values (agent, name, value) SELECT 1, name, value FROM old_small_values;
 DROP TABLE old_small_values;
 )sql",
+    R"sql(
+ALTER TABLE intents ADD COLUMN repeatable INTEGER NOT NULL DEFAULT 0;
+)sql",
 };
 
 }  // namespace

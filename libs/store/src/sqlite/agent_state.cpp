@@ -33,6 +33,7 @@ Result<SeenIntent> readIntent(Statement& row) {
                     .result = textOf(row.blob()),
                     .acceptedAt = row.time()};
   const std::int64_t state = row.integer();
+  intent.repeatable = row.integer() != 0 ? Repeatable::Yes : Repeatable::No;
   const bool known =
       state == stateNumber(SeenIntent::State::Running) || state == stateNumber(SeenIntent::State::Finished) ||
       state == stateNumber(SeenIntent::State::Delivered) || state == stateNumber(SeenIntent::State::Rejected);
@@ -107,9 +108,9 @@ class SqliteAgentState final : public AgentState {
       VC_TRY_ASSIGN(
           const std::int64_t inserted,
           db().run("INSERT INTO intents (agent, control_plane_did, intent_id, fingerprint, intent_hash, state, "
-                   "result, accepted_at) VALUES (?, ?, ?, ?, ?, 0, x'', ?) ON CONFLICT DO NOTHING",
+                   "result, accepted_at, repeatable) VALUES (?, ?, ?, ?, ?, 0, x'', ?, ?) ON CONFLICT DO NOTHING",
                    agent_, intent.controlPlaneDid, intent.intentId, intent.fingerprint, intent.intentHash,
-                   intent.acceptedAt));
+                   intent.acceptedAt, intent.repeatable == Repeatable::Yes ? 1 : 0));
       if (inserted == 0) {
         VC_TRY_ASSIGN(seen, find(intent.controlPlaneDid, intent.intentId));
         if (!seen) return Error{Errc::Internal, "an intent that exists cannot be read"};
@@ -138,15 +139,16 @@ class SqliteAgentState final : public AgentState {
     });
   }
 
-  Result<std::size_t> interruptRunning(const std::function<FinishedIntent(const SeenIntent&)>& answer) override {
+  Result<std::size_t> interruptRunning(const Interrupted& answer) override {
     std::lock_guard lock(file_->mutex());
     std::vector<SeenIntent> running;
     const auto body = [&]() -> Status {
       {
-        VC_TRY_ASSIGN(Statement rows,
-                      db().query("SELECT control_plane_did, intent_id, fingerprint, intent_hash, result, accepted_at, "
-                                 "state FROM intents WHERE state < 2 AND state = 0 AND agent = ? ORDER BY rowid",
-                                 agent_));
+        VC_TRY_ASSIGN(
+            Statement rows,
+            db().query("SELECT control_plane_did, intent_id, fingerprint, intent_hash, result, accepted_at, "
+                       "state, repeatable FROM intents WHERE state < 2 AND state = 0 AND agent = ? ORDER BY rowid",
+                       agent_));
         for (;;) {
           VC_TRY_ASSIGN(const bool row, rows.step());
           if (!row) break;
@@ -154,7 +156,12 @@ class SqliteAgentState final : public AgentState {
           running.push_back(std::move(intent));
         }
       }
-      for (const SeenIntent& intent : running) VC_TRY(finish(intent.controlPlaneDid, intent.intentId, answer(intent)));
+      for (const SeenIntent& intent : running) {
+        const auto finished = answer(intent);
+        VC_TRY(finished ? finish(intent.controlPlaneDid, intent.intentId, *finished)
+                        : db().run("DELETE FROM intents WHERE intent_id = ? AND agent = ? AND control_plane_did = ?",
+                                   intent.intentId, agent_, intent.controlPlaneDid));
+      }
       return {};
     };
     VC_TRY(file_->transact(body));
@@ -275,10 +282,11 @@ class SqliteAgentState final : public AgentState {
   Database& db() { return file_->db(); }
 
   Result<std::optional<SeenIntent>> find(const std::string& controlPlaneDid, const std::string& intentId) {
-    VC_TRY_ASSIGN(Statement found,
-                  db().query("SELECT control_plane_did, intent_id, fingerprint, intent_hash, result, accepted_at, "
-                             "state FROM intents WHERE intent_id = ? AND agent = ? AND control_plane_did = ?",
-                             intentId, agent_, controlPlaneDid));
+    VC_TRY_ASSIGN(
+        Statement found,
+        db().query("SELECT control_plane_did, intent_id, fingerprint, intent_hash, result, accepted_at, "
+                   "state, repeatable FROM intents WHERE intent_id = ? AND agent = ? AND control_plane_did = ?",
+                   intentId, agent_, controlPlaneDid));
     VC_TRY_ASSIGN(const bool row, found.step());
     if (!row) return std::optional<SeenIntent>();
     VC_TRY_ASSIGN(SeenIntent seen, readIntent(found));

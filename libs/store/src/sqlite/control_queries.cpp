@@ -44,7 +44,9 @@ RegistrationRow readRegistration(Statement& row) {
 #define VC_INTENT_COLUMNS_WITH(params, output, error, resultToken, omitted) \
   "id, did, action, " params ", token, status, " output ", " error          \
   ", code, user_did, requested_by, "                                        \
-  "created_at, executed_at, finished_at, " resultToken ", traceparent, " omitted
+  "created_at, executed_at, finished_at, " resultToken                      \
+  ", traceparent, timeout_ms, ttl_seconds, sent_at, deadline, "             \
+  "sends, resendable, idempotency_key, " omitted
 #define VC_INTENT_COLUMNS VC_INTENT_COLUMNS_WITH("params", "output", "error", "result_token", "0, 0")
 static_assert(kMaxListedBytes == 65536, "the number below");
 #define VC_TOO_LONG(column) "coalesce(length(CAST(" column " AS BLOB)), 0) > 65536"
@@ -70,9 +72,28 @@ IntentRow readIntent(Statement& row) {
                  .finishedAt = row.optionalTime(),
                  .resultToken = row.optionalText(),
                  .traceparent = row.optionalText()};
+  read.timeoutMs = row.integer();
+  read.ttlSeconds = row.optionalInteger();
+  read.sentAt = row.optionalTime();
+  read.deadline = row.optionalTime();
+  read.sends = row.integer();
+  read.resendable = row.integer() != 0;
+  read.idempotencyKey = row.optionalText();
   read.paramsOmitted = row.integer() != 0;
   read.outputOmitted = row.integer() != 0;
   return read;
+}
+
+#define VC_OPEN_INTENT_COLUMNS VC_INTENT_COLUMNS_WITH("''", "NULL", "NULL", "NULL", "1, 1") ", rowid"
+OpenIntent readOpenIntent(Statement& row) {
+  OpenIntent open;
+  open.row = readIntent(row);
+  open.place = row.integer();
+  return open;
+}
+
+IntentEventRow readIntentEvent(Statement& row) {
+  return {.at = row.time(), .event = row.text(), .detail = row.text(), .token = row.optionalText()};
 }
 
 #define VC_AUDIT_COLUMNS "seq, at, actor, action, target, details, previous_hash, hash"
@@ -220,6 +241,26 @@ Result<Listing<IntentRow>> listIntents(Database& db, const IntentFilter& filter,
     where.equal("status", filter.status).also("status <> 'success'");
   return list(db, VC_LISTED_INTENT_COLUMNS, "intents", "rowid DESC", where, total, page, readIntent, filter.did,
               filter.status);
+}
+
+Result<std::optional<IntentRow>> findIntentByKey(Database& db, const std::string& requestedBy, const std::string& key) {
+  return first(db.query("SELECT " VC_INTENT_COLUMNS " FROM intents WHERE requested_by = ? AND idempotency_key = ?",
+                        requestedBy, key),
+               readIntent);
+}
+
+Result<std::vector<IntentEventRow>> listIntentEvents(Database& db, const IntentId& id) {
+  return all(db.query("SELECT at, event, detail, token FROM intent_events WHERE intent_id = ? ORDER BY n", id),
+             readIntentEvent);
+}
+
+Result<std::vector<OpenIntent>> listOpenIntents(Database& db, const std::string& status, std::int64_t after,
+                                                std::int64_t count) {
+  if (count < 0) return Error{Errc::InvalidArgument, "a count of intents must not be negative"};
+  return all(db.query("SELECT " VC_OPEN_INTENT_COLUMNS
+                      " FROM intents WHERE status = ? AND status <> 'success' AND rowid > ? ORDER BY rowid LIMIT ?",
+                      status, after, count),
+             readOpenIntent);
 }
 
 Result<Listing<AuditRow>> listAudit(Database& db, const AuditFilter& filter, Page page) {

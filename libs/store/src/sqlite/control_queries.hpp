@@ -14,6 +14,10 @@ Result<std::vector<RegistrationRow>> listPendingRegistrations(Database& db);
 Result<Listing<RegistrationRow>> listRegistrations(Database& db, const std::optional<std::string>& status, Page page);
 Result<std::optional<IntentRow>> findIntent(Database& db, const IntentId& id);
 Result<Listing<IntentRow>> listIntents(Database& db, const IntentFilter& filter, Page page);
+Result<std::optional<IntentRow>> findIntentByKey(Database& db, const std::string& requestedBy, const std::string& key);
+Result<std::vector<IntentEventRow>> listIntentEvents(Database& db, const IntentId& id);
+Result<std::vector<OpenIntent>> listOpenIntents(Database& db, const std::string& status, std::int64_t after,
+                                                std::int64_t count);
 Result<Listing<AuditRow>> listAudit(Database& db, const AuditFilter& filter, Page page);
 Result<std::vector<AuditRow>> auditFrom(Database& db, std::int64_t firstSeq, std::int64_t count);
 Result<std::optional<AuditRow>> findLastAudit(Database& db);
@@ -39,6 +43,13 @@ class Reads : public Interface {
   Result<std::optional<IntentRow>> intent(const IntentId& id) final { return findIntent(db_, id); }
   Result<Listing<IntentRow>> intents(const IntentFilter& filter, Page page) final {
     return listIntents(db_, filter, page);
+  }
+  Result<std::optional<IntentRow>> intentByKey(const std::string& requestedBy, const std::string& key) final {
+    return findIntentByKey(db_, requestedBy, key);
+  }
+  Result<std::vector<IntentEventRow>> intentEvents(const IntentId& id) final { return listIntentEvents(db_, id); }
+  Result<std::vector<OpenIntent>> openIntents(const std::string& status, std::int64_t after, std::int64_t count) final {
+    return listOpenIntents(db_, status, after, count);
   }
   Result<Listing<AuditRow>> audit(const AuditFilter& filter, Page page) final { return listAudit(db_, filter, page); }
   Result<std::vector<AuditRow>> auditRange(std::int64_t firstSeq, std::int64_t count) final {

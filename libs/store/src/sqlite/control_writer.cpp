@@ -103,6 +103,26 @@ DROP INDEX audit_by_action;
 DROP INDEX audit_by_target;
 CREATE INDEX audit_by_rare_action ON audit (action) WHERE action NOT IN ('intent.send', 'intent.result');
 )sql",
+    // Nearly no intent has a key, or an event that its row does not tell.
+    R"sql(
+ALTER TABLE intents ADD COLUMN timeout_ms INTEGER NOT NULL DEFAULT 0;
+ALTER TABLE intents ADD COLUMN ttl_seconds INTEGER;
+ALTER TABLE intents ADD COLUMN sent_at INTEGER;
+ALTER TABLE intents ADD COLUMN deadline INTEGER;
+ALTER TABLE intents ADD COLUMN sends INTEGER NOT NULL DEFAULT 0;
+ALTER TABLE intents ADD COLUMN resendable INTEGER NOT NULL DEFAULT 0;
+ALTER TABLE intents ADD COLUMN idempotency_key TEXT;
+CREATE UNIQUE INDEX intents_by_key ON intents (requested_by, idempotency_key) WHERE idempotency_key IS NOT NULL;
+CREATE TABLE intent_events (
+  intent_id TEXT NOT NULL,
+  n INTEGER NOT NULL,
+  at INTEGER NOT NULL,
+  event TEXT NOT NULL,
+  detail TEXT NOT NULL,
+  token TEXT,
+  PRIMARY KEY (intent_id, n)
+) STRICT, WITHOUT ROWID;
+)sql",
 };
 
 Status done(const Result<std::int64_t>& changed) {
@@ -159,29 +179,82 @@ Status Writer::putRegistration(const RegistrationRow& row) {
 }
 
 Status Writer::insertIntent(const IntentRow& row) {
-  VC_TRY_ASSIGN(const std::int64_t inserted,
-                db_.run("INSERT INTO intents (id, did, action, params, token, status, output, error, code, user_did, "
-                        "requested_by, created_at, executed_at, finished_at, result_token, traceparent) "
-                        "VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?) ON CONFLICT DO NOTHING",
-                        row.id, row.did, row.action, row.params, row.token, row.status, row.output, row.error, row.code,
-                        row.userDid, row.requestedBy, row.createdAt, row.executedAt, row.finishedAt, row.resultToken,
-                        row.traceparent));
-  if (inserted == 0) return Error{Errc::Conflict, "an intent with the id " + row.id.value + " exists already"};
+  VC_TRY_ASSIGN(
+      const std::int64_t inserted,
+      db_.run("INSERT INTO intents (id, did, action, params, token, status, output, error, code, user_did, "
+              "requested_by, created_at, executed_at, finished_at, result_token, traceparent, timeout_ms, ttl_seconds, "
+              "sent_at, deadline, sends, resendable, idempotency_key) "
+              "VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?) ON CONFLICT DO NOTHING",
+              row.id, row.did, row.action, row.params, row.token, row.status, row.output, row.error, row.code,
+              row.userDid, row.requestedBy, row.createdAt, row.executedAt, row.finishedAt, row.resultToken,
+              row.traceparent, row.timeoutMs, row.ttlSeconds, row.sentAt, row.deadline, row.sends,
+              static_cast<int>(row.resendable), row.idempotencyKey));
+  if (inserted == 0)
+    return Error{Errc::Conflict, "an intent with the id " + row.id.value + " or its key exists already"};
   return {};
 }
 
+Error Writer::notOpen(const IntentId& id) {
+  auto found = findIntent(db_, id);
+  if (!found.ok()) return found.error();
+  if (!*found) return Error{Errc::NotFound, "no intent has the id " + id.value};
+  return Error{Errc::Conflict, "the intent " + id.value + " has ended already as " + (*found)->status};
+}
+
+Status Writer::recordSend(const IntentId& id, const IntentSend& send) {
+  VC_TRY_ASSIGN(const std::int64_t first,
+                db_.run("UPDATE intents SET status = 'pending', token = ?, sent_at = ?, deadline = ?, sends = 1, "
+                        "resendable = ? WHERE id = ? AND status IN ('queued', 'pending') AND token = ''",
+                        send.token, send.at, send.deadline, static_cast<int>(send.resendable), id));
+  if (first == 1) return {};
+  VC_TRY_ASSIGN(const std::int64_t again,
+                db_.run("UPDATE intents SET status = 'pending', deadline = ?, sends = sends + 1, resendable = ? "
+                        "WHERE id = ? AND status IN ('queued', 'pending')",
+                        send.deadline, static_cast<int>(send.resendable), id));
+  if (again == 0) return notOpen(id);
+  VC_TRY(
+      done(db_.run("INSERT INTO intent_events (intent_id, n, at, event, detail, token) "
+                   "SELECT id, (SELECT coalesce(max(n), 0) + 1 FROM intent_events WHERE intent_id = intents.id), ?, "
+                   "'resent', CAST(sends AS TEXT), ? FROM intents WHERE id = ?",
+                   send.at, send.token, id)));
+  return done(
+      db_.run("DELETE FROM intent_events WHERE intent_id = ? AND token IS NOT NULL AND n NOT IN "
+              "(SELECT n FROM intent_events WHERE intent_id = ? AND token IS NOT NULL ORDER BY n DESC LIMIT ?)",
+              id, id, kMaxIntentTokens - 1));
+}
+
+Status Writer::requeueIntent(const IntentId& id) {
+  VC_TRY_ASSIGN(
+      const std::int64_t changed,
+      db_.run("UPDATE intents SET status = 'queued', deadline = NULL WHERE id = ? AND status = 'pending'", id));
+  if (changed == 0) return notOpen(id);
+  return {};
+}
+
+Status Writer::addIntentEvent(const IntentId& id, const IntentEventRow& event) {
+  VC_TRY_ASSIGN(auto counting,
+                db_.query("SELECT COUNT(*) FROM intent_events WHERE intent_id = ? AND token IS NULL", id));
+  VC_TRY_ASSIGN(const bool row, counting.step());
+  const std::int64_t count = row ? counting.integer() : 0;
+  if (count >= kMaxIntentEvents) return {};
+  const bool last = count + 1 == kMaxIntentEvents;
+  return done(
+      db_.run("INSERT INTO intent_events (intent_id, n, at, event, detail) VALUES "
+              "(?, (SELECT coalesce(max(n), 0) + 1 FROM intent_events WHERE intent_id = ?), ?, ?, ?)",
+              id, id, event.at, last ? std::string("more") : event.event, last ? std::string() : event.detail));
+}
+
 Status Writer::finishIntent(const IntentRow& row) {
-  if (row.status == "pending") return Error{Errc::InvalidArgument, "pending is no way to end an intent"};
+  if (row.status == "pending" || row.status == "queued")
+    return Error{Errc::InvalidArgument, row.status + " is no way to end an intent"};
   VC_TRY_ASSIGN(const std::int64_t changed,
                 db_.run("UPDATE intents SET status = ?, output = ?, error = ?, code = ?, executed_at = ?, "
-                        "finished_at = ?, result_token = ? WHERE id = ? AND (status = 'pending' OR "
+                        "finished_at = ?, result_token = ? WHERE id = ? AND (status IN ('pending', 'queued') OR "
                         "(status IN ('lost', 'timeout') AND ? IN ('success', 'failed')))",
                         row.status, row.output, row.error, row.code, row.executedAt, row.finishedAt, row.resultToken,
                         row.id, row.status));
   if (changed == 1) return {};
-  VC_TRY_ASSIGN(const std::optional<IntentRow> found, findIntent(db_, row.id));
-  if (!found) return Error{Errc::NotFound, "no intent has the id " + row.id.value};
-  return Error{Errc::Conflict, "the intent " + row.id.value + " has ended already as " + found->status};
+  return notOpen(row.id);
 }
 
 Result<std::optional<AuditRow>> Writer::lastAudit() {

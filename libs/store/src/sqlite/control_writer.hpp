@@ -24,12 +24,18 @@ class Writer final : public Reads<ControlWriter> {
   Status touchAgent(const Did& did, WallTime seen) override;
   Status putRegistration(const RegistrationRow& row) override;
   Status insertIntent(const IntentRow& row) override;
+  Status recordSend(const IntentId& id, const IntentSend& send) override;
+  Status requeueIntent(const IntentId& id) override;
+  Status addIntentEvent(const IntentId& id, const IntentEventRow& event) override;
   Status finishIntent(const IntentRow& row) override;
   Status appendAudit(const AuditRow& row) override;
   Status putApiToken(const ApiTokenRow& row) override;
   Status putMeta(const std::string& key, std::string_view value) override;
 
  private:
+  // Why an intent that had to be open was not changed.
+  Error notOpen(const IntentId& id);
+
   // Every audited act needs the row before it, and nobody else writes: it need not be read again.
   std::optional<AuditRow> lastAudit_;
 };

@@ -122,6 +122,10 @@ std::optional<std::string> Statement::optionalText() {
   if (nextIsNull()) return ++column_, std::nullopt;
   return text();
 }
+std::optional<std::int64_t> Statement::optionalInteger() {
+  if (nextIsNull()) return ++column_, std::nullopt;
+  return integer();
+}
 std::optional<WallTime> Statement::optionalTime() {
   if (nextIsNull()) return ++column_, std::nullopt;
   return time();

@@ -40,6 +40,7 @@ class Statement {
   std::int64_t integer();
   WallTime time() { return fromUnixMillis(integer()); }
   std::optional<std::string> optionalText();
+  std::optional<std::int64_t> optionalInteger();
   std::optional<WallTime> optionalTime();
 
  private:
