@@ -8,8 +8,8 @@
 #include <sstream>
 
 #include "child_process.hpp"
+#include "gate.hpp"
 #include "net/io_loop.hpp"
-#include "relay.hpp"
 
 namespace vaultysclaw::system_test {
 namespace {
@@ -288,23 +288,26 @@ TEST_F(Processes, AChatWhoseCallerLeavesIsStoppedInTheAgent) {
 
 TEST_F(Processes, AChatOutlivesCutsOfBothItsConnections) {
   ASSERT_NO_FATAL_FAILURE(startControlPlane());
-  Relay agents(wsPort_), readers(httpPort_);
-  startProbe("ws", {{"PROBE_WS_URL", "ws://127.0.0.1:" + std::to_string(agents.port())}});
+  Gate gate;
+  const std::size_t agents = gate.add(), readers = gate.add();
+  gate.leadTo(agents, static_cast<std::uint16_t>(wsPort_));
+  gate.leadTo(readers, static_cast<std::uint16_t>(httpPort_));
+  startProbe("ws", {{"PROBE_WS_URL", "ws://127.0.0.1:" + std::to_string(gate.port(agents))}});
   ASSERT_NO_FATAL_FAILURE(approveProbe());
   ChildProcess chat("chat", {kProduct, "chat", "probe", "count"},
-                    {{"VAULTYSCLAW_URL", "http://127.0.0.1:" + std::to_string(readers.port())},
+                    {{"VAULTYSCLAW_URL", "http://127.0.0.1:" + std::to_string(gate.port(readers))},
                      {"VAULTYSCLAW_TOKEN_FILE", (directory_.path() / "cp/api.token").string()}},
                     directory_.path());
   const auto heard = [&](const std::string& text) {
     return eventually([&] { return chat.out().find(text) != std::string::npos || !chat.running(); });
   };
   ASSERT_TRUE(heard(" 10 "));
-  agents.cut();
+  gate.cut(agents);
   ASSERT_TRUE(heard(" 30 "));
-  readers.cut();
+  gate.cut(readers);
   ASSERT_TRUE(heard(" 60 "));
-  agents.cut();
-  readers.cut();
+  gate.cut(agents);
+  gate.cut(readers);
   EXPECT_EQ(chat.wait(60s), 0) << chat.err();
   std::string whole;
   for (int i = 0; i < 100; ++i) whole += std::to_string(i) + " ";
