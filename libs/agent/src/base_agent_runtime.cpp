@@ -54,7 +54,8 @@ T orThrow(Result<T> result) {
   return std::move(result).value();
 }
 
-detail::CoreSetup load(const AgentRuntimeConfig& config, detail::RuntimePorts& ports) {
+detail::CoreSetup load(const AgentRuntimeConfig& config, detail::RuntimePorts& ports,
+                       const std::shared_ptr<detail::Journal>& journal) {
   if (Status good = detail::checkConfig(config); !good) raise(good.error());
   auto wsUrl = orThrow(detail::deriveWebSocketUrl(config));
   auto identity = orThrow(identity::loadOrCreateIdentity(ports.files(), config.vaultysIdPath, ports.entropy()));
@@ -63,7 +64,9 @@ detail::CoreSetup load(const AgentRuntimeConfig& config, detail::RuntimePorts& p
                                              " holds the identity of a person or an organization; an "
                                              "agent needs one of a machine");
   const identity::VaultysId self = identity.toVersion(identity::IdVersion::V1);
-  auto state = orThrow(ports.openState(detail::statePath(config), self.did()));
+  auto state = orThrow(ports.openState(detail::statePath(config), self.did(), [journal](const store::DamagedRow& row) {
+    journal->log(LogSeverity::Error, "Something of the agent's state is left out: " + store::text(row));
+  }));
   auto usage = orThrow(state->rows().usage());
   auto delegations = orThrow(state->rows().delegations());
   auto pin = detail::readPin(state->rows());
@@ -114,8 +117,8 @@ void BaseAgentRuntime::start() {
   handle_->journal->log(LogSeverity::Info, "Initializing agent \"" + handle_->config.name + "\"");
   std::shared_ptr<detail::AgentCore> core;
   try {
-    core = std::make_shared<detail::AgentCore>(load(handle_->config, handle_->ports), *this, handle_->ports,
-                                               handle_->journal);
+    core = std::make_shared<detail::AgentCore>(load(handle_->config, handle_->ports, handle_->journal), *this,
+                                               handle_->ports, handle_->journal);
   } catch (...) {
     std::lock_guard lock(handle_->mutex);
     handle_->started = false;

@@ -27,8 +27,9 @@ class SystemPorts final : public detail::RuntimePorts {
   Workers& stateWorkers() override { return *stateWorkers_; }
   std::unique_ptr<detail::Lanes> makeLanes(std::size_t threads) override { return detail::makeThreadLanes(threads); }
   std::unique_ptr<detail::EventQueue> makeEvents() override { return detail::makeThreadEvents(); }
-  Result<std::unique_ptr<detail::OpenState>> openState(const std::filesystem::path& path, const Did& agent) override {
-    return stateFiles_.open(path, agent);
+  Result<std::unique_ptr<detail::OpenState>> openState(const std::filesystem::path& path, const Did& agent,
+                                                       store::OnDamagedRow onDamagedRow) override {
+    return stateFiles_.open(path, agent, std::move(onDamagedRow));
   }
 
  private:

@@ -114,7 +114,8 @@ void StateFile::close() {
   file_.reset();
 }
 
-Result<std::unique_ptr<OpenState>> StateFiles::open(const std::filesystem::path& path, const Did& agent) {
+Result<std::unique_ptr<OpenState>> StateFiles::open(const std::filesystem::path& path, const Did& agent,
+                                                    store::OnDamagedRow onDamagedRow) {
   std::error_code failed;
   const auto real = std::filesystem::weakly_canonical(std::filesystem::absolute(path, failed), failed);
   if (failed || path.empty()) return Error{Errc::Io, "cannot find " + path.string() + ": " + failed.message()};
@@ -125,7 +126,7 @@ Result<std::unique_ptr<OpenState>> StateFiles::open(const std::filesystem::path&
       VC_TRY_ASSIGN(auto opened, store::openAgentStateFile(real));
       file = std::make_shared<StateFile>(std::move(opened), workers_, gather_);
     }
-    return file->file_->agent(agent);
+    return file->file_->agent(agent, std::move(onDamagedRow));
   };
   auto opened = rows();
   if (!opened) {

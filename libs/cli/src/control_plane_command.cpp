@@ -98,6 +98,9 @@ class Service {
     VC_TRY_ASSIGN(auto self, identity::loadOrCreateIdentity(*files_, data / "control-plane.id", *entropy_));
     store::ControlStoreOptions storeOptions;
     storeOptions.path = data / "control.db";
+    storeOptions.onDamagedRow = [this](const store::DamagedRow& row) {
+      log_.error("store", "left out of a list: " + store::text(row));
+    };
     VC_TRY_ASSIGN(store_, store::openControlStore(storeOptions));
     tokenFile_ = data / "api.token";
     VC_TRY(control::ensureApiToken(*store_, *files_, tokenFile_, *clock_, *entropy_));

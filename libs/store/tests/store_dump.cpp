@@ -41,7 +41,11 @@ void add(std::string& out, const RegistrationRow& r) {
 }
 void add(std::string& out, const IntentRow& i) {
   line(out, "intent", i.id.value, i.did.value, i.action, i.params, i.token, i.status, i.output, i.error, i.code,
-       i.userDid, i.requestedBy, i.createdAt, i.executedAt, i.finishedAt, i.resultToken, i.traceparent);
+       i.userDid, i.requestedBy, i.createdAt, i.executedAt, i.finishedAt, i.resultToken, i.traceparent, i.timeoutMs,
+       i.ttlSeconds, i.sentAt, i.deadline, i.sends, std::int64_t{i.resendable}, i.idempotencyKey);
+}
+void add(std::string& out, const IntentId& of, const IntentEventRow& e) {
+  line(out, "event", of.value, e.at, e.event, e.detail, e.token);
 }
 void add(std::string& out, const AuditRow& a) {
   line(out, "audit", a.seq, a.at, a.actor, a.action, a.target, a.details, a.previousHash, a.hash);
@@ -72,8 +76,14 @@ Result<std::string> dumpOf(ControlStore& store, const std::vector<std::string>& 
     for (const IntentRow& listed : intents.items) {
       VC_TRY_ASSIGN(const auto intent, r.intent(listed.id));
       if (intent) add(out, *intent);
+      VC_TRY_ASSIGN(const auto events, r.intentEvents(listed.id));
+      for (const IntentEventRow& event : events) add(out, listed.id, event);
     }
-    for (const char* status : {"pending", "success", "failed", "lost", "timeout"}) {
+    for (const char* status : {"queued", "pending"}) {
+      VC_TRY_ASSIGN(const auto open, r.openIntents(status, 0, kEverything.limit));
+      for (const OpenIntent& intent : open) line(out, "open", intent.row.id.value, intent.row.status, intent.row.token);
+    }
+    for (const char* status : {"queued", "pending", "success", "failed", "lost", "timeout"}) {
       VC_TRY_ASSIGN(const auto some, r.intents({{}, status}, kEverything));
       line(out, status, some.total, static_cast<std::int64_t>(some.items.size()));
     }

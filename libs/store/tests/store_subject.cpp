@@ -27,7 +27,9 @@ class ControlSubject final : public Subject {
     addLarge(batches_, size.large, [&] { return Batch(1, largeControlWork(random, 900'000)); });
   }
   Status open(const std::filesystem::path& directory) override {
-    VC_TRY_ASSIGN(store_, openControlStore({.path = directory / "store.db", .writerThread = WriterThread::No}));
+    VC_TRY_ASSIGN(
+        store_, openControlStore(
+                    {.path = directory / "store.db", .writerThread = WriterThread::No, .onDamagedRow = noteDamage()}));
     return {};
   }
   void close() override { store_.reset(); }
@@ -71,7 +73,7 @@ class AgentSubject final : public Subject {
   Status open(const std::filesystem::path& directory) override {
     VC_TRY_ASSIGN(file_, openAgentStateFile(directory / "store.db"));
     for (const char* did : {"did:agent:one", "did:agent:two"}) {
-      auto agent = file_->agent(Did(did));
+      auto agent = file_->agent(Did(did), noteDamage());
       if (!agent.ok()) return close(), Status(agent.error());
       agents_.push_back(std::move(*agent));
     }

@@ -5,8 +5,10 @@
 #include <functional>
 #include <memory>
 #include <string>
+#include <vector>
 
 #include "base/result.hpp"
+#include "store/damage.hpp"
 
 namespace vaultysclaw::store {
 
@@ -22,6 +24,16 @@ class Subject {
   // The same work by itself.
   virtual Status apply(std::size_t step, std::size_t work) = 0;
   virtual Result<std::string> dump() = 0;  // all there is, through the public interface
+  // What the store has told of rows that it left out.
+  const std::vector<DamagedRow>& damage() const { return damage_; }
+
+ protected:
+  OnDamagedRow noteDamage() {
+    return [this](const DamagedRow& row) { damage_.push_back(row); };
+  }
+
+ private:
+  std::vector<DamagedRow> damage_;
 };
 
 // Whether a work that ends so has failed by itself: it gave up, or what it is about is not there.

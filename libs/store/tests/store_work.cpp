@@ -66,11 +66,14 @@ IntentRow intentOf(std::mt19937_64& random, std::size_t longest) {
           .action = textOf(random),
           .params = textOf(random, longest),
           .token = textOf(random),
-          .status = "pending",
+          .status = random() % 2 == 0 ? "pending" : "queued",
           .userDid = maybe(random),
           .requestedBy = textOf(random),
           .createdAt = timeOf(random),
-          .traceparent = maybe(random)};
+          .traceparent = maybe(random),
+          .timeoutMs = static_cast<std::int64_t>(random() % 1000),
+          .ttlSeconds = static_cast<std::int64_t>(random() % 1000),
+          .idempotencyKey = maybe(random)};
 }
 IntentRow endOf(std::mt19937_64& random, std::size_t longest) {
   constexpr const char* kEnds[] = {"success", "failed", "lost", "timeout"};
@@ -100,8 +103,27 @@ ControlStep auditStep(std::mt19937_64& random) {
   };
 }
 
+// What may happen to an intent between its beginning and its end.
+ControlStep openIntentStep(std::mt19937_64& random) {
+  const IntentId id(nameOf("intent", random() % kIntents));
+  switch (random() % 3) {
+    case 0:
+      return [id](ControlWriter& w) { return w.requeueIntent(id); };
+    case 1:
+      return [id, event = IntentEventRow{.at = timeOf(random), .event = textOf(random), .detail = textOf(random)}](
+                 ControlWriter& w) { return w.addIntentEvent(id, event); };
+    default:
+      return [id, send = IntentSend{textOf(random) + "t", timeOf(random), timeOf(random), random() % 2 == 0}](
+                 ControlWriter& w) { return w.recordSend(id, send); };
+  }
+}
+
 ControlStep controlStep(std::mt19937_64& random) {
-  switch (random() % 12) {
+  switch (random() % 15) {
+    case 11:
+    case 12:
+    case 13:
+      return openIntentStep(random);
     case 0:
     case 1:
       return [row = agentOf(random)](ControlWriter& w) { return w.putAgent(row); };

@@ -64,7 +64,8 @@ class RuntimePorts {
   virtual std::unique_ptr<Lanes> makeLanes(std::size_t threads) = 0;
   virtual std::unique_ptr<EventQueue> makeEvents() = 0;
   // Of one state file for all agents that name it. Conflict when another process has it, or `agent` is open already.
-  virtual Result<std::unique_ptr<OpenState>> openState(const std::filesystem::path& path, const Did& agent) = 0;
+  virtual Result<std::unique_ptr<OpenState>> openState(const std::filesystem::path& path, const Did& agent,
+                                                       store::OnDamagedRow onDamagedRow) = 0;
   // What agents list in their handshakes, and what they keep. A test may have less.
   virtual identity::Features features() { return identity::Features::ours(); }
   virtual OutboxLimits outboxLimits() { return {}; }

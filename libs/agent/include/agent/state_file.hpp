@@ -96,7 +96,8 @@ class StateFiles {
   StateFiles(Workers& workers, Duration gather) : workers_(workers), gather_(gather) {}
 
   // Errors as store::openAgentStateFile(), and Conflict when the agent's rows are out already.
-  Result<std::unique_ptr<OpenState>> open(const std::filesystem::path& path, const Did& agent);
+  Result<std::unique_ptr<OpenState>> open(const std::filesystem::path& path, const Did& agent,
+                                          store::OnDamagedRow onDamagedRow = {});
 
  private:
   void release(const std::string& key);

@@ -132,8 +132,9 @@ class TestPorts final : public detail::RuntimePorts {
     return std::make_unique<LoopLanes>(world_.loop, world_.lanes);
   }
   std::unique_ptr<detail::EventQueue> makeEvents() override { return std::make_unique<LoopEvents>(world_.loop); }
-  Result<std::unique_ptr<detail::OpenState>> openState(const std::filesystem::path& path, const Did& agent) override {
-    return stateFiles_.open(path, agent);
+  Result<std::unique_ptr<detail::OpenState>> openState(const std::filesystem::path& path, const Did& agent,
+                                                       store::OnDamagedRow onDamagedRow) override {
+    return stateFiles_.open(path, agent, std::move(onDamagedRow));
   }
   identity::Features features() override { return world_.features; }
   detail::OutboxLimits outboxLimits() override { return world_.outboxLimits; }

@@ -14,6 +14,7 @@
 #include "base/ids.hpp"
 #include "base/ports.hpp"
 #include "base/result.hpp"
+#include "store/damage.hpp"
 
 namespace vaultysclaw::store {
 
@@ -73,7 +74,8 @@ struct Riders {
   std::vector<SettledResult> settled{};  // of the intent's control plane
 };
 
-// The rows of one agent. Blocking; each method is one durable transaction (synchronous=FULL) that has committed when it
+// The rows of one agent. One that is damaged is Malformed for who asks for it, and left out of lists (damage.hpp).
+// Blocking; each method is one durable transaction (synchronous=FULL) that has committed when it
 // returns, but for those called by a work of AgentStateFile::together(). Synchronised. Owned by the runtime; keeps its
 // file open.
 class AgentState {
@@ -121,7 +123,7 @@ class AgentStateFile {
 
   // The rows of one agent, none when it is new. A file from before several agents could share one belongs to the first
   // that asks. Conflict while the same agent's rows are out already.
-  virtual Result<std::unique_ptr<AgentState>> agent(const Did& did) = 0;
+  virtual Result<std::unique_ptr<AgentState>> agent(const Did& did, OnDamagedRow onDamagedRow = {}) = 0;
 
   // Calls methods of this file's AgentStates and returns the error of the one that failed. Must neither throw nor call
   // together().

@@ -13,6 +13,7 @@
 #include "base/ids.hpp"
 #include "base/ports.hpp"
 #include "base/result.hpp"
+#include "store/damage.hpp"
 
 namespace vaultysclaw::store {
 
@@ -139,7 +140,8 @@ struct AuditFilter {
 };
 
 // Valid within the call it was given to. One thread at a time. Blocking. Besides what is named, everything can fail
-// with Io, Busy, Malformed (a damaged file); pages and counts that are negative are InvalidArgument.
+// with Io, Busy, Malformed (a damaged file, or row); lists leave out rows that are damaged (damage.hpp); pages and
+// counts that are negative are InvalidArgument.
 class ControlReader {
  public:
   virtual ~ControlReader() = default;
@@ -221,6 +223,7 @@ struct ControlStoreOptions {
   // After a commit that several works shared, the writer's thread waits this long for more before it begins the next;
   // less when 64 are there. Works that come one after the other never wait.
   Duration gather = milliseconds(2);
+  OnDamagedRow onDamagedRow{};
 };
 // Opens or creates (0600), migrates to the current schema. WAL, synchronous=FULL. Errors: Io, Conflict (another process
 // holds it), Malformed (not our database), Unsupported (a newer schema: says which version is needed).

@@ -1,5 +1,7 @@
 #include "sqlite/agent_schema.hpp"
 
+#include "sqlite/agent_sums.hpp"
+
 namespace vaultysclaw::store::sqlite {
 namespace {
 
@@ -126,10 +128,37 @@ DROP TABLE old_small_values;
     R"sql(
 ALTER TABLE intents ADD COLUMN repeatable INTEGER NOT NULL DEFAULT 0;
 )sql",
+    // Sums of the rows (agent_sums.hpp). What is there is taken to be right.
+    R"sql(
+ALTER TABLE agents ADD COLUMN sum INTEGER;
+UPDATE agents SET sum = row_sum('agents', number, did);
+ALTER TABLE intents ADD COLUMN sum INTEGER;
+ALTER TABLE intents ADD COLUMN state_sum INTEGER;
+ALTER TABLE intents ADD COLUMN result_sum INTEGER;
+UPDATE intents SET
+  sum = row_sum('intents', agent, control_plane_did, intent_id, fingerprint, intent_hash, accepted_at,
+    repeatable),
+  state_sum = row_sum('intents.state', agent, control_plane_did, intent_id, state, result_hash, length(result)),
+  result_sum = row_sum('intents.result', agent, control_plane_did, intent_id, result);
+ALTER TABLE usage ADD COLUMN sum INTEGER;
+UPDATE usage SET sum = row_sum('usage', agent, utc_day, prompt_today, completion_today, prompt_total, completion_total,
+  prompt_unsynced, completion_unsynced, sync_id, prompt_syncing, completion_syncing, requests_this_hour,
+  hour_window_start);
+ALTER TABLE delegations ADD COLUMN sum INTEGER;
+UPDATE delegations SET sum = row_sum('delegations', agent, position, id, certificate);
+ALTER TABLE small_values ADD COLUMN sum INTEGER;
+UPDATE small_values SET sum = row_sum('small_values', agent, name, value);
+)sql",
 };
 
 }  // namespace
 
-const Schema kAgentSchema{"agent state", kAgentStateId, kMigrations};
+const Schema kAgentSchema{"agent state", kAgentStateId, kMigrations,
+                          "SELECT (SELECT count(*) FROM agents WHERE sum IS NOT " VC_AGENT_ROW_SUM
+                          ") + (SELECT count(*) FROM intents WHERE sum IS NOT " VC_INTENT_SUM
+                          " OR state_sum IS NOT " VC_INTENT_STATE_SUM " OR result_sum IS NOT " VC_INTENT_RESULT_SUM
+                          ") + (SELECT count(*) FROM usage WHERE sum IS NOT " VC_USAGE_SUM
+                          ") + (SELECT count(*) FROM delegations WHERE sum IS NOT " VC_DELEGATION_SUM
+                          ") + (SELECT count(*) FROM small_values WHERE sum IS NOT " VC_SMALL_VALUE_SUM ")"};
 
 }  // namespace vaultysclaw::store::sqlite

@@ -1,12 +1,15 @@
 #include "sqlite/control_queries.hpp"
 
+#include "sqlite/control_sums.hpp"
+
 namespace vaultysclaw::store::sqlite {
 namespace {
 
-// Each list of columns stands beside the function that reads it, in the same order.
+// Each list of columns stands beside the function that reads it, in the same order. Its last one tells whether the row
+// is intact, which `all` and `first` read.
 #define VC_AGENT_COLUMNS                                                                               \
   "did, public_id, name, capabilities, requested_capabilities, limits, policy_id, policy_expires_at, " \
-  "handshake_version, created_at, last_seen_at, features, paused"
+  "handshake_version, created_at, last_seen_at, features, paused, " VC_AGENT_IS_INTACT
 AgentRow readAgent(Statement& row) {
   return {.did = Did(row.text()),
           .publicId = row.blob(),
@@ -25,7 +28,7 @@ AgentRow readAgent(Statement& row) {
 
 #define VC_REGISTRATION_COLUMNS                                                                    \
   "id, did, public_id, name, requested_capabilities, address, status, reason, handshake_version, " \
-  "created_at, decided_at, decided_by"
+  "created_at, decided_at, decided_by, " VC_REGISTRATION_IS_INTACT
 RegistrationRow readRegistration(Statement& row) {
   return {.id = RegistrationId(row.text()),
           .did = Did(row.text()),
@@ -47,14 +50,18 @@ RegistrationRow readRegistration(Statement& row) {
   "created_at, executed_at, finished_at, " resultToken                      \
   ", traceparent, timeout_ms, ttl_seconds, sent_at, deadline, "             \
   "sends, resendable, idempotency_key, " omitted
-#define VC_INTENT_COLUMNS VC_INTENT_COLUMNS_WITH("params", "output", "error", "result_token", "0, 0")
+#define VC_INTENT_COLUMNS                                                     \
+  VC_INTENT_COLUMNS_WITH("params", "output", "error", "result_token", "0, 0") \
+  ", (" VC_INTENT_STATE_IS_INTACT " AND " VC_INTENT_PARAMS_ARE_INTACT " AND " VC_INTENT_END_IS_INTACT ")"
 static_assert(kMaxListedBytes == 65536, "the number below");
 #define VC_TOO_LONG(column) "coalesce(length(CAST(" column " AS BLOB)), 0) > 65536"
 #define VC_LISTED_INTENT_COLUMNS                                                                                    \
   VC_INTENT_COLUMNS_WITH("CASE WHEN " VC_TOO_LONG("params") " THEN '' ELSE params END",                             \
                          "CASE WHEN " VC_TOO_LONG("output") " THEN NULL ELSE output END", "substr(error, 1, 4096)", \
                          "CASE WHEN " VC_TOO_LONG("result_token") " THEN '' ELSE result_token END",                 \
-                         VC_TOO_LONG("params") ", " VC_TOO_LONG("output"))
+                         VC_TOO_LONG("params") ", " VC_TOO_LONG("output"))                                          \
+  ", (" VC_INTENT_STATE_IS_INTACT " AND (" VC_TOO_LONG("params") " OR " VC_INTENT_PARAMS_ARE_INTACT                 \
+                                                                 ") AND " VC_INTENT_END_IS_INTACT ")"
 IntentRow readIntent(Statement& row) {
   IntentRow read{.id = IntentId(row.text()),
                  .did = Did(row.text()),
@@ -84,7 +91,9 @@ IntentRow readIntent(Statement& row) {
   return read;
 }
 
-#define VC_OPEN_INTENT_COLUMNS VC_INTENT_COLUMNS_WITH("''", "NULL", "NULL", "NULL", "1, 1") ", rowid"
+#define VC_OPEN_INTENT_COLUMNS                                 \
+  VC_INTENT_COLUMNS_WITH("''", "NULL", "NULL", "NULL", "1, 1") \
+  ", rowid, (" VC_INTENT_STATE_IS_INTACT " AND " VC_INTENT_END_IS_INTACT ")"
 OpenIntent readOpenIntent(Statement& row) {
   OpenIntent open;
   open.row = readIntent(row);
@@ -92,11 +101,12 @@ OpenIntent readOpenIntent(Statement& row) {
   return open;
 }
 
+#define VC_INTENT_EVENT_COLUMNS "at, event, detail, token, " VC_INTENT_EVENT_IS_INTACT
 IntentEventRow readIntentEvent(Statement& row) {
   return {.at = row.time(), .event = row.text(), .detail = row.text(), .token = row.optionalText()};
 }
 
-#define VC_AUDIT_COLUMNS "seq, at, actor, action, target, details, previous_hash, hash"
+#define VC_AUDIT_COLUMNS "seq, at, actor, action, target, details, previous_hash, hash, " VC_AUDIT_IS_INTACT
 AuditRow readAudit(Statement& row) {
   return {.seq = row.integer(),
           .at = row.time(),
@@ -108,26 +118,62 @@ AuditRow readAudit(Statement& row) {
           .hash = row.blob()};
 }
 
+#define VC_API_TOKEN_COLUMNS "id, name, hash, created_at, " VC_API_TOKEN_IS_INTACT
 ApiTokenRow readApiToken(Statement& row) {
   return {.id = TokenId(row.text()), .name = row.text(), .hash = row.blob(), .createdAt = row.time()};
 }
 
+// How a damaged row is named.
+std::string keyOf(const AgentRow& row) {
+  return row.did.value;
+}
+std::string keyOf(const RegistrationRow& row) {
+  return row.id.value;
+}
+std::string keyOf(const IntentRow& row) {
+  return row.id.value;
+}
+std::string keyOf(const OpenIntent& open) {
+  return open.row.id.value;
+}
+std::string keyOf(const IntentEventRow& row) {
+  return row.event + " of " + toIso8601(row.at);
+}
+std::string keyOf(const AuditRow& row) {
+  return std::to_string(row.seq);
+}
+std::string keyOf(const ApiTokenRow& row) {
+  return row.id.value;
+}
+
+// Without the rows that are damaged.
 template <class Row>
-Result<std::vector<Row>> all(Result<Statement> statement, Row (*read)(Statement&)) {
+Result<std::vector<Row>> all(Database& db, const char* table, Result<Statement> statement, Row (*read)(Statement&)) {
   if (!statement.ok()) return statement.error();
   std::vector<Row> rows;
   for (;;) {
-    VC_TRY_ASSIGN(const bool row, statement->step());
-    if (!row) return rows;
-    rows.push_back(read(*statement));
+    VC_TRY_ASSIGN(const bool found, statement->step());
+    if (!found) return rows;
+    Row row = read(*statement);
+    VC_TRY_ASSIGN(const bool intact, statement->intact());
+    if (intact)
+      rows.push_back(std::move(row));
+    else
+      db.leftOut(table, keyOf(row));
   }
 }
 
+// Malformed when it is damaged.
 template <class Row>
-Result<std::optional<Row>> first(Result<Statement> statement, Row (*read)(Statement&)) {
+Result<std::optional<Row>> first(Database& db, const char* table, Result<Statement> statement,
+                                 Row (*read)(Statement&)) {
   if (!statement.ok()) return statement.error();
-  VC_TRY_ASSIGN(const bool row, statement->step());
-  return row ? std::optional<Row>(read(*statement)) : std::nullopt;
+  VC_TRY_ASSIGN(const bool found, statement->step());
+  if (!found) return std::optional<Row>();
+  Row row = read(*statement);
+  VC_TRY_ASSIGN(const bool intact, statement->intact());
+  if (!intact) return db.damaged(table, keyOf(row));
+  return std::optional<Row>(std::move(row));
 }
 
 Result<std::int64_t> count(Result<Statement> statement) {
@@ -184,7 +230,7 @@ Result<Listing<Row>> list(Database& db, const char* columns, const char* table, 
   VC_TRY_ASSIGN(listing.total, total != nullptr ? db.number(total) : withPresent(counting, values...));
   const std::string pageSql = std::string("SELECT ") + columns + from + " ORDER BY " + order + " LIMIT ? OFFSET ?";
   const auto paging = [&](const auto&... present) {
-    return all<Row>(db.query(pageSql, present..., page.limit, page.offset), read);
+    return all<Row>(db, table, db.query(pageSql, present..., page.limit, page.offset), read);
   };
   VC_TRY_ASSIGN(listing.items, withPresent(paging, values...));
   return listing;
@@ -193,26 +239,31 @@ Result<Listing<Row>> list(Database& db, const char* columns, const char* table, 
 }  // namespace
 
 Result<std::optional<AgentRow>> findAgent(Database& db, const Did& did) {
-  return first(db.query("SELECT " VC_AGENT_COLUMNS " FROM agents WHERE did = ?", did), readAgent);
+  return first(db, "agents", db.query("SELECT " VC_AGENT_COLUMNS " FROM agents WHERE did = ?", did), readAgent);
 }
 
 Result<std::vector<AgentRow>> listAgents(Database& db) {
-  return all(db.query("SELECT " VC_AGENT_COLUMNS " FROM agents ORDER BY created_at, rowid"), readAgent);
+  return all(db, "agents", db.query("SELECT " VC_AGENT_COLUMNS " FROM agents ORDER BY created_at, rowid"), readAgent);
 }
 
 Result<std::optional<Bytes>> findPublicId(Database& db, const Did& did) {
-  Bytes (*read)(Statement&) = [](Statement& row) { return row.blob(); };
-  VC_TRY_ASSIGN(auto known, first(db.query("SELECT public_id FROM agents WHERE did = ?", did), read));
-  if (known) return known;
-  return first(db.query("SELECT public_id FROM registrations WHERE did = ? LIMIT 1", did), read);
+  VC_TRY_ASSIGN(auto agent, findAgent(db, did));
+  if (agent) return std::optional(std::move(agent->publicId));
+  VC_TRY_ASSIGN(auto registrations,
+                all(db, "registrations",
+                    db.query("SELECT " VC_REGISTRATION_COLUMNS " FROM registrations WHERE did = ? LIMIT 8", did),
+                    readRegistration));
+  return registrations.empty() ? std::optional<Bytes>() : std::optional(std::move(registrations[0].publicId));
 }
 
 Result<std::optional<RegistrationRow>> findRegistration(Database& db, const RegistrationId& id) {
-  return first(db.query("SELECT " VC_REGISTRATION_COLUMNS " FROM registrations WHERE id = ?", id), readRegistration);
+  return first(db, "registrations", db.query("SELECT " VC_REGISTRATION_COLUMNS " FROM registrations WHERE id = ?", id),
+               readRegistration);
 }
 
 Result<std::vector<RegistrationRow>> listPendingRegistrations(Database& db) {
-  return all(db.query("SELECT " VC_REGISTRATION_COLUMNS
+  return all(db, "registrations",
+             db.query("SELECT " VC_REGISTRATION_COLUMNS
                       " FROM registrations WHERE status = 'pending' ORDER BY created_at, rowid"),
              readRegistration);
 }
@@ -223,7 +274,7 @@ Result<Listing<RegistrationRow>> listRegistrations(Database& db, const std::opti
 }
 
 Result<std::optional<IntentRow>> findIntent(Database& db, const IntentId& id) {
-  return first(db.query("SELECT " VC_INTENT_COLUMNS " FROM intents WHERE id = ?", id), readIntent);
+  return first(db, "intents", db.query("SELECT " VC_INTENT_COLUMNS " FROM intents WHERE id = ?", id), readIntent);
 }
 
 Result<Listing<IntentRow>> listIntents(Database& db, const IntentFilter& filter, Page page) {
@@ -244,20 +295,23 @@ Result<Listing<IntentRow>> listIntents(Database& db, const IntentFilter& filter,
 }
 
 Result<std::optional<IntentRow>> findIntentByKey(Database& db, const std::string& requestedBy, const std::string& key) {
-  return first(db.query("SELECT " VC_INTENT_COLUMNS " FROM intents WHERE requested_by = ? AND idempotency_key = ?",
+  return first(db, "intents",
+               db.query("SELECT " VC_INTENT_COLUMNS " FROM intents WHERE requested_by = ? AND idempotency_key = ?",
                         requestedBy, key),
                readIntent);
 }
 
 Result<std::vector<IntentEventRow>> listIntentEvents(Database& db, const IntentId& id) {
-  return all(db.query("SELECT at, event, detail, token FROM intent_events WHERE intent_id = ? ORDER BY n", id),
+  return all(db, "intent_events",
+             db.query("SELECT " VC_INTENT_EVENT_COLUMNS " FROM intent_events WHERE intent_id = ? ORDER BY n", id),
              readIntentEvent);
 }
 
 Result<std::vector<OpenIntent>> listOpenIntents(Database& db, const std::string& status, std::int64_t after,
                                                 std::int64_t count) {
   if (count < 0) return Error{Errc::InvalidArgument, "a count of intents must not be negative"};
-  return all(db.query("SELECT " VC_OPEN_INTENT_COLUMNS
+  return all(db, "intents",
+             db.query("SELECT " VC_OPEN_INTENT_COLUMNS
                       " FROM intents WHERE status = ? AND status <> 'success' AND rowid > ? ORDER BY rowid LIMIT ?",
                       status, after, count),
              readOpenIntent);
@@ -275,21 +329,28 @@ Result<Listing<AuditRow>> listAudit(Database& db, const AuditFilter& filter, Pag
 
 Result<std::vector<AuditRow>> auditFrom(Database& db, std::int64_t firstSeq, std::int64_t rows) {
   if (rows < 0) return Error{Errc::InvalidArgument, "a count of audit rows must not be negative"};
-  return all(db.query("SELECT " VC_AUDIT_COLUMNS " FROM audit WHERE seq >= ? ORDER BY seq LIMIT ?", firstSeq, rows),
+  return all(db, "audit",
+             db.query("SELECT " VC_AUDIT_COLUMNS " FROM audit WHERE seq >= ? ORDER BY seq LIMIT ?", firstSeq, rows),
              readAudit);
 }
 
 Result<std::optional<AuditRow>> findLastAudit(Database& db) {
-  return first(db.query("SELECT " VC_AUDIT_COLUMNS " FROM audit ORDER BY seq DESC LIMIT 1"), readAudit);
+  return first(db, "audit", db.query("SELECT " VC_AUDIT_COLUMNS " FROM audit ORDER BY seq DESC LIMIT 1"), readAudit);
 }
 
 Result<std::vector<ApiTokenRow>> listApiTokens(Database& db) {
-  return all(db.query("SELECT id, name, hash, created_at FROM api_tokens ORDER BY created_at, rowid"), readApiToken);
+  return all(db, "api_tokens", db.query("SELECT " VC_API_TOKEN_COLUMNS " FROM api_tokens ORDER BY created_at, rowid"),
+             readApiToken);
 }
 
 Result<std::optional<std::string>> findMeta(Database& db, const std::string& key) {
-  std::string (*read)(Statement&) = [](Statement& row) { return std::string(asText(row.blob())); };
-  return first(db.query("SELECT value FROM meta WHERE key = ?", key), read);
+  VC_TRY_ASSIGN(Statement found, db.query("SELECT value, " VC_META_IS_INTACT " FROM meta WHERE key = ?", key));
+  VC_TRY_ASSIGN(const bool row, found.step());
+  if (!row) return std::optional<std::string>();
+  std::string value(asText(found.blob()));
+  VC_TRY_ASSIGN(const bool intact, found.intact());
+  if (!intact) return db.damaged("meta", key);
+  return std::optional(std::move(value));
 }
 
 }  // namespace vaultysclaw::store::sqlite

@@ -6,6 +6,7 @@
 #include <thread>
 
 #include "sqlite/control_writer.hpp"
+#include "sqlite/damage_log.hpp"
 #include "sqlite/group_commit.hpp"
 
 namespace vaultysclaw::store {
@@ -31,7 +32,10 @@ struct Job {
 // Runs jobs on the writing connection. Confined to whichever thread drains the queue.
 class Committer {
  public:
-  explicit Committer(Database db) : db_(std::move(db)), writer_(db_) { db_.boundLog(); }
+  Committer(Database db, std::shared_ptr<sqlite::DamageLog> damage) : db_(std::move(db)), writer_(db_) {
+    db_.boundLog();
+    db_.tellOfDamage(std::move(damage));
+  }
 
   // Every job's status is final when this returns.
   void commit(std::vector<Job>& jobs) {
@@ -50,7 +54,8 @@ class Committer {
 // Connections for reading, opened as they are needed. Synchronised.
 class ReaderPool {
  public:
-  explicit ReaderPool(std::filesystem::path path) : path_(std::move(path)) {}
+  ReaderPool(std::filesystem::path path, std::shared_ptr<sqlite::DamageLog> damage)
+      : path_(std::move(path)), damage_(std::move(damage)) {}
 
   Status read(const std::function<Status(ControlReader&)>& query) {
     VC_TRY_ASSIGN(std::unique_ptr<Database> db, take());
@@ -85,7 +90,10 @@ class ReaderPool {
       ++open_;
     }
     auto opened = Database::open(path_, Access::Read);
-    if (opened.ok()) return std::make_unique<Database>(std::move(*opened));
+    if (opened.ok()) {
+      opened->tellOfDamage(damage_);
+      return std::make_unique<Database>(std::move(*opened));
+    }
     giveBack(nullptr);
     return opened.error();
   }
@@ -101,6 +109,7 @@ class ReaderPool {
   }
 
   const std::filesystem::path path_;
+  const std::shared_ptr<sqlite::DamageLog> damage_;
   std::mutex mutex_;  // protects what follows
   std::condition_variable released_;
   std::vector<std::unique_ptr<Database>> idle_;
@@ -111,8 +120,9 @@ class SqliteControlStore final : public ControlStore {
  public:
   SqliteControlStore(sqlite::OwnedFile file, const ControlStoreOptions& options)
       : lock_(std::move(file.lock)),
-        committer_(std::move(file.db)),
-        readers_(committer_.path()),
+        damage_(std::make_shared<sqlite::DamageLog>(options.onDamagedRow)),
+        committer_(std::move(file.db), damage_),
+        readers_(committer_.path(), damage_),
         gather_(options.gather) {
     if (options.writerThread == WriterThread::Yes) thread_ = std::thread([this] { threadMain(); });
   }
@@ -214,6 +224,7 @@ class SqliteControlStore final : public ControlStore {
   // In this order: the readers close, then the writer, whose closing moves the log into the database, then the lock
   // goes.
   sqlite::FileLock lock_;
+  const std::shared_ptr<sqlite::DamageLog> damage_;
   Committer committer_;  // used by the drainer alone
   ReaderPool readers_;
   const Duration gather_;

@@ -1,5 +1,7 @@
 #include "sqlite/control_writer.hpp"
 
+#include "sqlite/control_sums.hpp"
+
 namespace vaultysclaw::store::sqlite {
 namespace {
 
@@ -123,6 +125,33 @@ CREATE TABLE intent_events (
   PRIMARY KEY (intent_id, n)
 ) STRICT, WITHOUT ROWID;
 )sql",
+    // Sums of the rows (control_sums.hpp). What is there is taken to be right.
+    R"sql(
+ALTER TABLE agents ADD COLUMN sum INTEGER;
+UPDATE agents SET sum = row_sum('agents', did, public_id, name, capabilities, requested_capabilities, limits, policy_id,
+  policy_expires_at, handshake_version, created_at, last_seen_at, features, paused);
+ALTER TABLE registrations ADD COLUMN sum INTEGER;
+UPDATE registrations SET sum = row_sum('registrations', id, did, public_id, name, requested_capabilities, address,
+  status, reason, handshake_version, created_at, decided_at, decided_by);
+ALTER TABLE intents ADD COLUMN sum INTEGER;
+ALTER TABLE intents ADD COLUMN params_sum INTEGER;
+ALTER TABLE intents ADD COLUMN state_sum INTEGER;
+ALTER TABLE intents ADD COLUMN end_sum INTEGER;
+UPDATE intents SET
+  sum = row_sum('intents', id, did, action, user_did, requested_by, created_at, traceparent, timeout_ms, ttl_seconds,
+    idempotency_key),
+  params_sum = row_sum('intents.params', id, params),
+  state_sum = row_sum('intents.state', id, status, token, sent_at, deadline, sends, resendable),
+  end_sum = row_sum('intents.end', id, output, error, code, executed_at, finished_at, result_token);
+ALTER TABLE intent_events ADD COLUMN sum INTEGER;
+UPDATE intent_events SET sum = row_sum('intent_events', intent_id, n, at, event, detail, token);
+ALTER TABLE audit ADD COLUMN sum INTEGER;
+UPDATE audit SET sum = row_sum('audit', seq, at, actor, action, target, details, previous_hash, hash);
+ALTER TABLE api_tokens ADD COLUMN sum INTEGER;
+UPDATE api_tokens SET sum = row_sum('api_tokens', id, name, hash, created_at);
+ALTER TABLE meta ADD COLUMN sum INTEGER;
+UPDATE meta SET sum = row_sum('meta', key, value);
+)sql",
 };
 
 Status done(const Result<std::int64_t>& changed) {
@@ -131,20 +160,36 @@ Status done(const Result<std::int64_t>& changed) {
 
 }  // namespace
 
-const Schema kControlSchema{"control plane's database", kControlStoreId, kMigrations};
+const Schema kControlSchema{"control plane's database", kControlStoreId, kMigrations,
+                            "SELECT (SELECT count(*) FROM agents WHERE NOT (" VC_AGENT_IS_INTACT
+                            ")) + (SELECT count(*) FROM registrations WHERE NOT (" VC_REGISTRATION_IS_INTACT
+                            ")) + (SELECT count(*) FROM intents WHERE NOT (" VC_INTENT_STATE_IS_INTACT
+                            " AND " VC_INTENT_PARAMS_ARE_INTACT " AND " VC_INTENT_END_IS_INTACT
+                            "))"
+                            " + (SELECT count(*) FROM intent_events WHERE NOT (" VC_INTENT_EVENT_IS_INTACT
+                            ")) + (SELECT count(*) FROM audit WHERE NOT (" VC_AUDIT_IS_INTACT
+                            ")) + (SELECT count(*) FROM api_tokens WHERE NOT (" VC_API_TOKEN_IS_INTACT
+                            ")) + (SELECT count(*) FROM meta WHERE NOT (" VC_META_IS_INTACT "))"};
 
 Status Writer::putAgent(const AgentRow& row) {
-  return done(db_.run(
-      "INSERT INTO agents (did, public_id, name, capabilities, requested_capabilities, limits, policy_id, "
-      "policy_expires_at, handshake_version, created_at, last_seen_at, features, paused) "
-      "VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?) "
-      "ON CONFLICT (did) DO UPDATE SET public_id = excluded.public_id, name = excluded.name, "
-      "capabilities = excluded.capabilities, requested_capabilities = excluded.requested_capabilities, "
-      "limits = excluded.limits, policy_id = excluded.policy_id, policy_expires_at = excluded.policy_expires_at, "
-      "handshake_version = max(handshake_version, excluded.handshake_version), created_at = excluded.created_at, "
-      "last_seen_at = excluded.last_seen_at, features = excluded.features, paused = excluded.paused",
-      row.did, row.publicId, row.name, row.capabilities, row.requestedCapabilities, row.limits, row.policyId,
-      row.policyExpiresAt, row.handshakeVersion, row.createdAt, row.lastSeenAt, row.features, row.paused));
+  VC_TRY_ASSIGN(
+      const std::int64_t changed,
+      db_.run(
+          "INSERT INTO agents (did, public_id, name, capabilities, requested_capabilities, limits, policy_id, "
+          "policy_expires_at, handshake_version, created_at, last_seen_at, features, paused, sum) "
+          "VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13, "
+          "row_sum('agents', ?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13)) "
+          "ON CONFLICT (did) DO UPDATE SET public_id = excluded.public_id, name = excluded.name, "
+          "capabilities = excluded.capabilities, requested_capabilities = excluded.requested_capabilities, "
+          "limits = excluded.limits, policy_id = excluded.policy_id, policy_expires_at = excluded.policy_expires_at, "
+          "handshake_version = max(handshake_version, excluded.handshake_version), created_at = excluded.created_at, "
+          "last_seen_at = excluded.last_seen_at, features = excluded.features, paused = excluded.paused, "
+          "sum = row_sum('agents', ?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, max(handshake_version, ?9), ?10, ?11, ?12, ?13) "
+          "WHERE " VC_AGENT_IS_INTACT,
+          row.did, row.publicId, row.name, row.capabilities, row.requestedCapabilities, row.limits, row.policyId,
+          row.policyExpiresAt, row.handshakeVersion, row.createdAt, row.lastSeenAt, row.features, row.paused));
+  // Of a damaged row it cannot be told which handshakes it has refused.
+  return changed == 1 ? Status() : Status(db_.damaged("agents", row.did.value));
 }
 
 Status Writer::deleteAgent(const Did& did) {
@@ -153,27 +198,38 @@ Status Writer::deleteAgent(const Did& did) {
   return {};
 }
 
+Status Writer::changedAgent(const Did& did, const Result<std::int64_t>& changed) {
+  if (!changed.ok()) return changed.error();
+  if (*changed == 1) return {};
+  VC_TRY(findAgent(db_, did));  // damaged?
+  return Error{Errc::NotFound, "no agent has the DID " + did.value};
+}
+
 Status Writer::resetPin(const Did& did) {
-  VC_TRY_ASSIGN(const std::int64_t reset,
-                db_.run("UPDATE agents SET features = '', handshake_version = 0 WHERE did = ?", did));
-  if (reset == 0) return Error{Errc::NotFound, "no agent has the DID " + did.value};
-  return {};
+  return changedAgent(did, db_.run("UPDATE agents SET features = '', handshake_version = 0, "
+                                   "sum = " VC_AGENT_SUM_WITH("0", "last_seen_at", "''") " WHERE did = ? "
+                                                                                         "AND " VC_AGENT_IS_INTACT,
+                                   did));
 }
 
 Status Writer::touchAgent(const Did& did, WallTime seen) {
-  VC_TRY_ASSIGN(const std::int64_t touched, db_.run("UPDATE agents SET last_seen_at = ? WHERE did = ?", seen, did));
-  if (touched == 0) return Error{Errc::NotFound, "no agent has the DID " + did.value};
-  return {};
+  return changedAgent(did, db_.run("UPDATE agents SET last_seen_at = ?1, "
+                                   "sum = " VC_AGENT_SUM_WITH("handshake_version", "?1",
+                                                              "features") " WHERE did = ?2 AND " VC_AGENT_IS_INTACT,
+                                   seen, did));
 }
 
 Status Writer::putRegistration(const RegistrationRow& row) {
   return done(db_.run(
       "INSERT INTO registrations (id, did, public_id, name, requested_capabilities, address, status, reason, "
-      "handshake_version, created_at, decided_at, decided_by) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?) "
+      "handshake_version, created_at, decided_at, decided_by, sum) "
+      "VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, "
+      "row_sum('registrations', ?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12)) "
       "ON CONFLICT (id) DO UPDATE SET did = excluded.did, public_id = excluded.public_id, name = excluded.name, "
       "requested_capabilities = excluded.requested_capabilities, address = excluded.address, "
       "status = excluded.status, reason = excluded.reason, handshake_version = excluded.handshake_version, "
-      "created_at = excluded.created_at, decided_at = excluded.decided_at, decided_by = excluded.decided_by",
+      "created_at = excluded.created_at, decided_at = excluded.decided_at, decided_by = excluded.decided_by, "
+      "sum = excluded.sum",
       row.id, row.did, row.publicId, row.name, row.requestedCapabilities, row.address, row.status, row.reason,
       row.handshakeVersion, row.createdAt, row.decidedAt, row.decidedBy));
 }
@@ -183,8 +239,11 @@ Status Writer::insertIntent(const IntentRow& row) {
       const std::int64_t inserted,
       db_.run("INSERT INTO intents (id, did, action, params, token, status, output, error, code, user_did, "
               "requested_by, created_at, executed_at, finished_at, result_token, traceparent, timeout_ms, ttl_seconds, "
-              "sent_at, deadline, sends, resendable, idempotency_key) "
-              "VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?) ON CONFLICT DO NOTHING",
+              "sent_at, deadline, sends, resendable, idempotency_key, sum, params_sum, state_sum, end_sum) "
+              "VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13, ?14, ?15, ?16, ?17, ?18, ?19, ?20, ?21, "
+              "?22, ?23, row_sum('intents', ?1, ?2, ?3, ?10, ?11, ?12, ?16, ?17, ?18, ?23), "
+              "row_sum('intents.params', ?1, ?4), row_sum('intents.state', ?1, ?6, ?5, ?19, ?20, ?21, ?22), "
+              "row_sum('intents.end', ?1, ?7, ?8, ?9, ?13, ?14, ?15)) ON CONFLICT DO NOTHING",
               row.id, row.did, row.action, row.params, row.token, row.status, row.output, row.error, row.code,
               row.userDid, row.requestedBy, row.createdAt, row.executedAt, row.finishedAt, row.resultToken,
               row.traceparent, row.timeoutMs, row.ttlSeconds, row.sentAt, row.deadline, row.sends,
@@ -202,21 +261,24 @@ Error Writer::notOpen(const IntentId& id) {
 }
 
 Status Writer::recordSend(const IntentId& id, const IntentSend& send) {
-  VC_TRY_ASSIGN(const std::int64_t first,
-                db_.run("UPDATE intents SET status = 'pending', token = ?, sent_at = ?, deadline = ?, sends = 1, "
-                        "resendable = ? WHERE id = ? AND status IN ('queued', 'pending') AND token = ''",
-                        send.token, send.at, send.deadline, static_cast<int>(send.resendable), id));
+  VC_TRY_ASSIGN(
+      const std::int64_t first,
+      db_.run(
+          "UPDATE intents SET status = 'pending', token = ?1, sent_at = ?2, deadline = ?3, sends = 1, "
+          "resendable = ?4, state_sum = " VC_INTENT_STATE_SUM_OF(
+              "'pending'", "?1", "?2", "?3", "1",
+              "?4") " WHERE id = ?5 AND status IN ('queued', 'pending') AND token = '' AND " VC_INTENT_STATE_IS_INTACT,
+          send.token, send.at, send.deadline, static_cast<int>(send.resendable), id));
   if (first == 1) return {};
   VC_TRY_ASSIGN(const std::int64_t again,
-                db_.run("UPDATE intents SET status = 'pending', deadline = ?, sends = sends + 1, resendable = ? "
-                        "WHERE id = ? AND status IN ('queued', 'pending')",
+                db_.run("UPDATE intents SET status = 'pending', deadline = ?1, sends = sends + 1, resendable = ?2, "
+                        "state_sum = " VC_INTENT_STATE_SUM_OF(
+                            "'pending'", "token", "sent_at", "?1", "sends + 1",
+                            "?2") " WHERE id = ?3 AND status IN ('queued', 'pending') AND " VC_INTENT_STATE_IS_INTACT,
                         send.deadline, static_cast<int>(send.resendable), id));
   if (again == 0) return notOpen(id);
-  VC_TRY(
-      done(db_.run("INSERT INTO intent_events (intent_id, n, at, event, detail, token) "
-                   "SELECT id, (SELECT coalesce(max(n), 0) + 1 FROM intent_events WHERE intent_id = intents.id), ?, "
-                   "'resent', CAST(sends AS TEXT), ? FROM intents WHERE id = ?",
-                   send.at, send.token, id)));
+  VC_TRY_ASSIGN(const std::int64_t sends, numberFor("SELECT sends FROM intents WHERE id = ?", id));
+  VC_TRY(insertEvent(id, {.at = send.at, .event = "resent", .detail = std::to_string(sends), .token = send.token}));
   return done(
       db_.run("DELETE FROM intent_events WHERE intent_id = ? AND token IS NOT NULL AND n NOT IN "
               "(SELECT n FROM intent_events WHERE intent_id = ? AND token IS NOT NULL ORDER BY n DESC LIMIT ?)",
@@ -224,35 +286,50 @@ Status Writer::recordSend(const IntentId& id, const IntentSend& send) {
 }
 
 Status Writer::requeueIntent(const IntentId& id) {
-  VC_TRY_ASSIGN(
-      const std::int64_t changed,
-      db_.run("UPDATE intents SET status = 'queued', deadline = NULL WHERE id = ? AND status = 'pending'", id));
+  VC_TRY_ASSIGN(const std::int64_t changed,
+                db_.run("UPDATE intents SET status = 'queued', deadline = NULL, state_sum = " VC_INTENT_STATE_SUM_OF(
+                            "'queued'", "token", "sent_at", "NULL", "sends",
+                            "resendable") " WHERE id = ? AND status = 'pending' AND " VC_INTENT_STATE_IS_INTACT,
+                        id));
   if (changed == 0) return notOpen(id);
   return {};
 }
 
-Status Writer::addIntentEvent(const IntentId& id, const IntentEventRow& event) {
-  VC_TRY_ASSIGN(auto counting,
-                db_.query("SELECT COUNT(*) FROM intent_events WHERE intent_id = ? AND token IS NULL", id));
-  VC_TRY_ASSIGN(const bool row, counting.step());
-  const std::int64_t count = row ? counting.integer() : 0;
-  if (count >= kMaxIntentEvents) return {};
-  const bool last = count + 1 == kMaxIntentEvents;
+Result<std::int64_t> Writer::numberFor(const char* sql, const IntentId& id) {
+  VC_TRY_ASSIGN(Statement found, db_.query(sql, id));
+  VC_TRY_ASSIGN(const bool row, found.step());
+  return row ? found.integer() : 0;
+}
+
+Status Writer::insertEvent(const IntentId& id, const IntentEventRow& event) {
+  VC_TRY_ASSIGN(const std::int64_t last, numberFor("SELECT max(n) FROM intent_events WHERE intent_id = ?", id));
   return done(
-      db_.run("INSERT INTO intent_events (intent_id, n, at, event, detail) VALUES "
-              "(?, (SELECT coalesce(max(n), 0) + 1 FROM intent_events WHERE intent_id = ?), ?, ?, ?)",
-              id, id, event.at, last ? std::string("more") : event.event, last ? std::string() : event.detail));
+      db_.run("INSERT INTO intent_events (intent_id, n, at, event, detail, token, sum) "
+              "VALUES (?1, ?2, ?3, ?4, ?5, ?6, row_sum('intent_events', ?1, ?2, ?3, ?4, ?5, ?6))",
+              id, last + 1, event.at, event.event, event.detail, event.token));
+}
+
+Status Writer::addIntentEvent(const IntentId& id, const IntentEventRow& event) {
+  VC_TRY_ASSIGN(const std::int64_t count,
+                numberFor("SELECT COUNT(*) FROM intent_events WHERE intent_id = ? AND token IS NULL", id));
+  if (count >= kMaxIntentEvents) return {};
+  if (count + 1 == kMaxIntentEvents) return insertEvent(id, {.at = event.at, .event = "more"});
+  return insertEvent(id, {.at = event.at, .event = event.event, .detail = event.detail});
 }
 
 Status Writer::finishIntent(const IntentRow& row) {
   if (row.status == "pending" || row.status == "queued")
     return Error{Errc::InvalidArgument, row.status + " is no way to end an intent"};
-  VC_TRY_ASSIGN(const std::int64_t changed,
-                db_.run("UPDATE intents SET status = ?, output = ?, error = ?, code = ?, executed_at = ?, "
-                        "finished_at = ?, result_token = ? WHERE id = ? AND (status IN ('pending', 'queued') OR "
-                        "(status IN ('lost', 'timeout') AND ? IN ('success', 'failed')))",
-                        row.status, row.output, row.error, row.code, row.executedAt, row.finishedAt, row.resultToken,
-                        row.id, row.status));
+  VC_TRY_ASSIGN(
+      const std::int64_t changed,
+      db_.run("UPDATE intents SET status = ?1, output = ?2, error = ?3, code = ?4, executed_at = ?5, "
+              "finished_at = ?6, result_token = ?7, state_sum = " VC_INTENT_STATE_SUM_OF(
+                  "?1", "token", "sent_at", "deadline", "sends",
+                  "resendable") ", end_sum = row_sum('intents.end', id, ?2, ?3, ?4, ?5, ?6, ?7) "
+                                "WHERE id = ?8 AND (status IN ('pending', 'queued') OR "
+                                "(status IN ('lost', 'timeout') AND ?1 IN ('success', 'failed'))) "
+                                "AND " VC_INTENT_STATE_IS_INTACT,
+              row.status, row.output, row.error, row.code, row.executedAt, row.finishedAt, row.resultToken, row.id));
   if (changed == 1) return {};
   return notOpen(row.id);
 }
@@ -274,8 +351,8 @@ Status Writer::appendAudit(const AuditRow& row) {
                  "the next audit row is number " + std::to_string(next) + ", not " + std::to_string(row.seq)};
   }
   VC_TRY(
-      done(db_.run("INSERT INTO audit (seq, at, actor, action, target, details, previous_hash, hash) "
-                   "VALUES (?, ?, ?, ?, ?, ?, ?, ?)",
+      done(db_.run("INSERT INTO audit (seq, at, actor, action, target, details, previous_hash, hash, sum) "
+                   "VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, row_sum('audit', ?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8))",
                    row.seq, row.at, row.actor, row.action, row.target, row.details, row.previousHash, row.hash)));
   lastAudit_ = row;
   return {};
@@ -283,14 +360,15 @@ Status Writer::appendAudit(const AuditRow& row) {
 
 Status Writer::putApiToken(const ApiTokenRow& row) {
   return done(
-      db_.run("INSERT INTO api_tokens (id, name, hash, created_at) VALUES (?, ?, ?, ?) "
-              "ON CONFLICT (id) DO UPDATE SET name = excluded.name, hash = excluded.hash, "
-              "created_at = excluded.created_at",
+      db_.run("INSERT INTO api_tokens (id, name, hash, created_at, sum) VALUES (?1, ?2, ?3, ?4, "
+              "row_sum('api_tokens', ?1, ?2, ?3, ?4)) ON CONFLICT (id) DO UPDATE SET name = excluded.name, "
+              "hash = excluded.hash, created_at = excluded.created_at, sum = excluded.sum",
               row.id, row.name, row.hash, row.createdAt));
 }
 
 Status Writer::putMeta(const std::string& key, std::string_view value) {
-  return done(db_.run("INSERT OR REPLACE INTO meta (key, value) VALUES (?, ?)", key, toBytes(asBytes(value))));
+  return done(db_.run("INSERT OR REPLACE INTO meta (key, value, sum) VALUES (?1, ?2, row_sum('meta', ?1, ?2))", key,
+                      toBytes(asBytes(value))));
 }
 
 }  // namespace vaultysclaw::store::sqlite

@@ -33,6 +33,10 @@ class Writer final : public Reads<ControlWriter> {
   Status putMeta(const std::string& key, std::string_view value) override;
 
  private:
+  // Ok when one row was changed; else why none was.
+  Status changedAgent(const Did& did, const Result<std::int64_t>& changed);
+  Result<std::int64_t> numberFor(const char* sql, const IntentId& id);
+  Status insertEvent(const IntentId& id, const IntentEventRow& event);
   // Why an intent that had to be open was not changed.
   Error notOpen(const IntentId& id);
 

@@ -5,6 +5,8 @@
 #include <memory>
 
 #include "base/failpoint.hpp"
+#include "sqlite/damage_log.hpp"
+#include "sqlite/row_sum.hpp"
 
 namespace vaultysclaw::store::sqlite {
 namespace {
@@ -76,6 +78,7 @@ Status Statement::check(int rc) {
 
 Result<bool> Statement::step() {
   column_ = 0;
+  if (std::exchange(unread_, false)) return db_->error(SQLITE_NOMEM);
   const int rc = sqlite3_step(stmt_);
   if (rc == SQLITE_ROW) return true;
   if (rc == SQLITE_DONE) return false;
@@ -106,6 +109,7 @@ std::string Statement::text() {
   const int at = column_++;
   const unsigned char* data = sqlite3_column_text(stmt_, at);  // before the size, which depends on the conversion
   const int size = sqlite3_column_bytes(stmt_, at);
+  if (data == nullptr && sqlite3_column_type(stmt_, at) != SQLITE_NULL) unread_ = true;
   return data == nullptr ? std::string()
                          : std::string(reinterpret_cast<const char*>(data), static_cast<std::size_t>(size));
 }
@@ -113,6 +117,7 @@ Bytes Statement::blob() {
   const int at = column_++;
   const auto* data = static_cast<const std::uint8_t*>(sqlite3_column_blob(stmt_, at));
   const int size = sqlite3_column_bytes(stmt_, at);
+  if (data == nullptr && size != 0) unread_ = true;
   return data == nullptr ? Bytes() : Bytes(data, data + size);
 }
 std::int64_t Statement::integer() {
@@ -129,6 +134,12 @@ std::optional<std::int64_t> Statement::optionalInteger() {
 std::optional<WallTime> Statement::optionalTime() {
   if (nextIsNull()) return ++column_, std::nullopt;
   return time();
+}
+
+Result<bool> Statement::intact() {
+  const bool right = integer() == 1;
+  if (std::exchange(unread_, false)) return db_->error(SQLITE_NOMEM);
+  return right;
 }
 
 Result<Database> Database::open(const std::filesystem::path& path, Access access) {
@@ -148,6 +159,7 @@ Database::Database(Database&& other) noexcept
     : handle_(std::exchange(other.handle_, nullptr)),
       path_(std::move(other.path_)),
       statements_(std::move(other.statements_)),
+      damage_(std::move(other.damage_)),
       restartAt_(std::move(other.restartAt_)) {
   other.statements_.clear();
 }
@@ -175,6 +187,7 @@ Status Database::configure(Access access) {
   VC_TRY(option(SQLITE_DBCONFIG_ENABLE_FKEY, 1));
   sqlite3_limit(handle_, SQLITE_LIMIT_ATTACHED, 0);
   sqlite3_busy_timeout(handle_, kBusyTimeoutMillis);
+  if (const int rc = registerRowSum(handle_); rc != SQLITE_OK) return error(rc);
   VC_TRY(
       script("PRAGMA synchronous=FULL; PRAGMA cell_size_check=ON; PRAGMA temp_store=MEMORY; "
              "PRAGMA journal_size_limit=67108864;"));
@@ -261,6 +274,14 @@ Status Database::commit() {
   VC_TRY(run("COMMIT"));
   VC_FAILPOINT("store.committed");
   return {};
+}
+
+Error Database::damaged(const char* table, std::string key) const {
+  return Error{Errc::Malformed, text(DamagedRow{table, std::move(key), path_.string()})};
+}
+
+void Database::leftOut(const char* table, std::string key) {
+  if (damage_) damage_->leftOut({table, std::move(key), path_.string()});
 }
 
 bool Database::inTransaction() const {

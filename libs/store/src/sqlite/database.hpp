@@ -19,6 +19,7 @@ struct sqlite3_stmt;
 
 namespace vaultysclaw::store::sqlite {
 
+class DamageLog;
 class Database;
 
 // A prepared statement on loan from its Database's cache; destroying it resets it and clears what was bound.
@@ -26,7 +27,11 @@ class Database;
 class Statement {
  public:
   Statement(Statement&& other) noexcept
-      : db_(other.db_), stmt_(std::exchange(other.stmt_, nullptr)), column_(other.column_), copies_(other.copies_) {}
+      : db_(other.db_),
+        stmt_(std::exchange(other.stmt_, nullptr)),
+        column_(other.column_),
+        unread_(other.unread_),
+        copies_(other.copies_) {}
   Statement& operator=(Statement&&) = delete;
   Statement(const Statement&) = delete;
   ~Statement();
@@ -42,6 +47,9 @@ class Statement {
   std::optional<std::string> optionalText();
   std::optional<std::int64_t> optionalInteger();
   std::optional<WallTime> optionalTime();
+  // Reads one column more: 1 when the row is as it was written (row_sum.hpp). An error when a column of it could not be
+  // read for want of memory, and stands as empty in what was read.
+  Result<bool> intact();
 
  private:
   friend class Database;
@@ -76,7 +84,8 @@ class Statement {
   Database* db_;
   sqlite3_stmt* stmt_;
   int column_ = 0;
-  bool copies_ = true;  // whether what is bound is copied
+  bool unread_ = false;  // a column of the current row could not be read
+  bool copies_ = true;   // whether what is bound is copied
 };
 
 enum class Access : bool { Read, Write };
@@ -127,6 +136,12 @@ class Database {
   void boundLog();
   const std::filesystem::path& path() const { return path_; }
 
+  // Rows that are not as they were written: what to answer for one that was asked for, and what to do about one that a
+  // list leaves out.
+  Error damaged(const char* table, std::string key) const;  // Malformed
+  void leftOut(const char* table, std::string key);
+  void tellOfDamage(std::shared_ptr<DamageLog> log) { damage_ = std::move(log); }
+
  private:
   friend class Statement;
   Database(sqlite3* handle, std::filesystem::path path);
@@ -144,6 +159,7 @@ class Database {
   sqlite3* handle_;
   std::filesystem::path path_;
   std::unordered_map<std::string, sqlite3_stmt*, TextHash, std::equal_to<>> statements_;
+  std::shared_ptr<DamageLog> damage_;
   std::unique_ptr<int> restartAt_;  // the log's pages from which on a checkpoint waits for readers; see boundLog()
 };
 

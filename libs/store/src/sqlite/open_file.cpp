@@ -5,12 +5,15 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
+#include <algorithm>
 #include <array>
 #include <cerrno>
 #include <optional>
+#include <vector>
 
 #include "base/descriptor.hpp"
 #include "base/failpoint.hpp"
+#include "sqlite/log_check.hpp"
 
 namespace vaultysclaw::store::sqlite {
 namespace {
@@ -149,7 +152,9 @@ Status makePrivate(const fs::path& path) {
 }
 
 Status useWriteAheadLog(Database& db) {
-  VC_TRY_ASSIGN(Statement mode, db.query("PRAGMA journal_mode=WAL"));
+  // The answer comes before the change is committed: the statement must end, and what counts is what is so afterwards.
+  VC_TRY(db.run("PRAGMA journal_mode=WAL"));
+  VC_TRY_ASSIGN(Statement mode, db.query("PRAGMA journal_mode"));
   VC_TRY_ASSIGN(const bool row, mode.step());
   if (row && mode.text() == "wal") return {};
   return Error{Errc::Io, db.path().string() +
@@ -157,18 +162,71 @@ Status useWriteAheadLog(Database& db) {
                              "use a local disk"};
 }
 
-Status quickCheck(Database& db) {
+bool isLarge(const Database& db) {
   std::error_code ignored;
-  if (fs::file_size(db.path(), ignored) > kFullCheckBytes) return {};
-  std::string answer;
-  // A page that could not be read for a moment looks damaged to the check: only what it finds twice is damage.
-  for (int attempt = 0; attempt < 2 && answer != "ok"; ++attempt) {
-    VC_TRY_ASSIGN(Statement check, db.query("PRAGMA quick_check(1)"));
+  return fs::file_size(db.path(), ignored) > kFullCheckBytes;
+}
+
+Error damagedFile(const Database& db, const std::string& finding) {
+  return Error{Errc::Malformed, db.path().string() + " is damaged (" + finding + "); restore it from a backup"};
+}
+
+Result<std::vector<std::string>> findings(Database& db, const char* pragma) {
+  std::vector<std::string> all;
+  VC_TRY_ASSIGN(Statement check, db.query(pragma));
+  for (;;) {
     VC_TRY_ASSIGN(const bool row, check.step());
-    answer = row ? check.text() : "no answer";
+    if (!row) return all;
+    std::string finding = check.text();
+    if (finding != "ok") all.push_back(std::move(finding));
   }
-  if (answer == "ok") return {};
-  return Error{Errc::Malformed, db.path().string() + " is damaged (" + answer + "); restore it from a backup"};
+}
+
+// Whether it is about values in one row, which the row's sum covers.
+bool isOfOneRow(std::string_view finding) {
+  return finding.find(" value in ") != std::string_view::npos || finding.starts_with("CHECK constraint failed");
+}
+
+// The structure of all pages. A row that holds nonsense is left to those who read it.
+Status quickCheck(Database& db) {
+  if (isLarge(db)) return {};
+  VC_TRY_ASSIGN(auto found, findings(db, "PRAGMA quick_check(100)"));
+  // A page that could not be read for a moment looks damaged to the check.
+  if (!found.empty()) {
+    VC_TRY_ASSIGN(found, findings(db, "PRAGMA quick_check(100)"));
+  }
+  for (const std::string& finding : found) {
+    if (!isOfOneRow(finding)) return damagedFile(db, finding);
+  }
+  return {};
+}
+
+// Of a finding that an index has more entries than there are rows: those rows are gone.
+bool tellsOfLostRows(const std::string& finding, const std::vector<std::string>& all) {
+  constexpr std::string_view kWrong = "wrong # of entries in index ";
+  if (!finding.starts_with(kWrong)) return false;
+  const std::string missing = " missing from index " + finding.substr(kWrong.size());
+  return std::none_of(all.begin(), all.end(), [&](const std::string& other) { return other.ends_with(missing); });
+}
+
+// An index that does not lead to its rows would hide them: an intent that has run would look new. When all rows are as
+// they were written, it is the indexes that are damaged, and they are made anew. When a row is not, its old key still
+// leads there, and whoever follows it learns of the damage.
+Status checkIndexes(Database& db, const Schema& schema) {
+  if (isLarge(db)) return {};
+  VC_TRY_ASSIGN(auto found, findings(db, "PRAGMA integrity_check(100)"));
+  if (!found.empty()) {
+    VC_TRY_ASSIGN(found, findings(db, "PRAGMA integrity_check(100)"));
+  }
+  if (std::all_of(found.begin(), found.end(), isOfOneRow)) return {};
+  for (const std::string& finding : found) {
+    if (tellsOfLostRows(finding, found)) return damagedFile(db, finding);
+  }
+  VC_TRY_ASSIGN(const std::int64_t damagedRows, db.number(schema.damagedRows));
+  if (damagedRows > 0) return {};
+  VC_TRY(db.script("REINDEX"));
+  VC_TRY_ASSIGN(const auto left, findings(db, "PRAGMA integrity_check(1)"));
+  return left.empty() ? Status() : Status(damagedFile(db, left[0]));
 }
 
 }  // namespace
@@ -214,11 +272,15 @@ Result<OwnedFile> openOwned(const fs::path& path, const Schema& schema) {
   VC_TRY_ASSIGN(const Found found, recognise(real, schema));
   if (found == Found::Nothing) VC_TRY(create(real, schema));
   VC_TRY(makePrivate(real));
+  VC_TRY(checkLog(real));
   VC_TRY_ASSIGN(Database db, Database::open(real, Access::Write));
   VC_TRY_ASSIGN(const std::int64_t version, schemaVersion(db, schema));
   VC_TRY(quickCheck(db));
   VC_TRY(useWriteAheadLog(db));
+  // SQLite has made the log, and would not tell if its name could not be synced: all commits would go with it.
+  VC_TRY(syncFile(real.parent_path(), O_RDONLY | O_DIRECTORY));
   VC_TRY(migrate(db, schema, version));
+  VC_TRY(checkIndexes(db, schema));
   db.allowCheckpointOnClose();
   return OwnedFile{std::move(lock), std::move(db)};
 }

@@ -15,6 +15,7 @@ struct Schema {
   const char* what;            // for messages: "agent state"
   std::int32_t applicationId;  // in the file's header; tells our kinds apart and from foreign files
   std::span<const char* const> migrations;
+  const char* damagedRows;  // a query for how many rows do not fit their sums
 
   std::int64_t version() const { return static_cast<std::int64_t>(migrations.size()); }
 };
