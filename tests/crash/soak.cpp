@@ -28,7 +28,7 @@ const std::vector<std::pair<std::string, int>> kProcesses{{"alone-0", 1}, {"alon
 
 struct Options {
   fs::path state;
-  double minutes = 60, perSecond = 60;
+  double minutes = 60, perSecond = 200;
   std::chrono::milliseconds sampleEvery{15'000};
   bool goOn = false, reportOnly = false;
 };
