@@ -5,8 +5,8 @@
 
 #include <nlohmann/json.hpp>
 
-#include "child_process.hpp"
 #include "bytes.hpp"
+#include "child_process.hpp"
 #include "raw_socket.hpp"
 
 namespace vaultysclaw::attacks {

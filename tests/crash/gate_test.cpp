@@ -16,7 +16,7 @@
 namespace vaultysclaw::crash {
 namespace {
 
-using harness::eventually;
+using namespace harness;
 
 constexpr int kPatience = 30'000;  // ms
 

@@ -11,6 +11,8 @@
 namespace vaultysclaw::crash {
 namespace {
 
+using harness::Flow;
+using harness::Told;
 using namespace std::chrono_literals;
 namespace fs = std::filesystem;
 

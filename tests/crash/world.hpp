@@ -65,7 +65,7 @@ class World {
 
   std::filesystem::path directory_;
   harness::ControlPlaneProcess controlPlane_;
-  Gate gate_;
+  harness::Gate gate_;
   std::vector<std::string> names_;
   std::vector<std::unique_ptr<harness::ChildProcess>> agents_;
   std::vector<std::size_t> agentLinks_;

@@ -48,6 +48,10 @@ class ProbeAgent : public vc::BaseAgentRuntime {
       std::cout << "chat stopped" << std::endl;
       return;
     }
+    if (text == "count") {
+      for (int i = 0; i < 100 && out.send(std::to_string(i) + " "); ++i) work(call, std::chrono::milliseconds(20));
+      return;
+    }
     if (text == "fail") return out.fail("llm_error", "the model said no");
     for (const char c : text) out.send(std::string_view(&c, 1));  // byte by byte: characters are split
   }

@@ -8,6 +8,7 @@
 #include <sstream>
 
 #include "child_process.hpp"
+#include "gate.hpp"
 #include "net/io_loop.hpp"
 
 namespace vaultysclaw::system_test {
@@ -283,6 +284,34 @@ TEST_F(Processes, AChatWhoseCallerLeavesIsStoppedInTheAgent) {
   EXPECT_THAT(chat.err(), HasSubstr("stopped"));
   EXPECT_TRUE(eventually([&] { return probe_->out().find("chat stopped") != std::string::npos; })) << probe_->out();
   EXPECT_EQ(cliJson({"run", "probe", "text_generation", "{}"})["status"], "success");
+}
+
+TEST_F(Processes, AChatOutlivesCutsOfBothItsConnections) {
+  ASSERT_NO_FATAL_FAILURE(startControlPlane());
+  Gate gate;
+  const std::size_t agents = gate.add(), readers = gate.add();
+  gate.leadTo(agents, static_cast<std::uint16_t>(wsPort_));
+  gate.leadTo(readers, static_cast<std::uint16_t>(httpPort_));
+  startProbe("ws", {{"PROBE_WS_URL", "ws://127.0.0.1:" + std::to_string(gate.port(agents))}});
+  ASSERT_NO_FATAL_FAILURE(approveProbe());
+  ChildProcess chat("chat", {kProduct, "chat", "probe", "count"},
+                    {{"VAULTYSCLAW_URL", "http://127.0.0.1:" + std::to_string(gate.port(readers))},
+                     {"VAULTYSCLAW_TOKEN_FILE", (directory_.path() / "cp/api.token").string()}},
+                    directory_.path());
+  const auto heard = [&](const std::string& text) {
+    return eventually([&] { return chat.out().find(text) != std::string::npos || !chat.running(); });
+  };
+  ASSERT_TRUE(heard(" 10 "));
+  gate.cut(agents);
+  ASSERT_TRUE(heard(" 30 "));
+  gate.cut(readers);
+  ASSERT_TRUE(heard(" 60 "));
+  gate.cut(agents);
+  gate.cut(readers);
+  EXPECT_EQ(chat.wait(60s), 0) << chat.err();
+  std::string whole;
+  for (int i = 0; i < 100; ++i) whole += std::to_string(i) + " ";
+  EXPECT_EQ(chat.out(), whole + "\n");
 }
 
 TEST_F(Processes, AChatThatCannotGoOnSaysWhy) {

@@ -92,6 +92,7 @@ struct TestWorld {
   std::shared_ptr<LoopLanes::Control> lanes = std::make_shared<LoopLanes::Control>();
   identity::Features features = identity::Features::ours();  // of agents started from now on
   detail::OutboxLimits outboxLimits;                         // of agents made from now on
+  std::function<bool()> agentWorkersTake;                    // asked for each task; false: they refuse it
 
   void run() { loop.runUntilIdle(); }
   void advance(Duration d) { loop.advance(d); }
@@ -104,10 +105,23 @@ struct TestWorld {
   std::unique_ptr<Runtime> makeRuntime();
 };
 
+// On the loop's turns, unless the test lets them refuse.
+class RefusingWorkers final : public Workers {
+ public:
+  explicit RefusingWorkers(TestWorld& world) : world_(world), workers_(world.loop) {}
+  bool submit(Task task) override {
+    return (!world_.agentWorkersTake || world_.agentWorkersTake()) && workers_.submit(std::move(task));
+  }
+
+ private:
+  TestWorld& world_;
+  LoopWorkers workers_;
+};
+
 class TestPorts final : public detail::RuntimePorts {
  public:
   explicit TestPorts(TestWorld& world)
-      : world_(world), files_(makeSystemFileStore()), dialer_(world.network.dialer()), workers_(world.loop) {}
+      : world_(world), files_(makeSystemFileStore()), dialer_(world.network.dialer()), workers_(world) {}
   Executor& loop() override { return world_.loop; }
   Clock& clock() override { return world_.clock; }
   Entropy& entropy() override { return world_.entropy; }
@@ -132,7 +146,7 @@ class TestPorts final : public detail::RuntimePorts {
   TestWorld& world_;
   std::unique_ptr<FileStore> files_;
   std::unique_ptr<net::Dialer> dialer_;
-  LoopWorkers workers_;
+  RefusingWorkers workers_;
   detail::StateFiles stateFiles_{workers_, Duration(0)};
 };
 

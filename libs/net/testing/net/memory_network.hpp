@@ -31,6 +31,8 @@ enum class Direction : std::uint8_t { ToServer, ToClient };
 
 // Sees every message just before its delivery and may change it; false drops it.
 using FrameHook = std::function<bool(Direction, net::FrameKind, std::string&)>;
+// Asked before each message is taken; anything but Ok is the sender's answer, and the message is not taken.
+using SendHook = std::function<net::SendResult(Direction)>;
 
 namespace memory_network {
 
@@ -74,6 +76,7 @@ struct State {
   bool held = false;
   std::size_t credit = 0;  // frames that may pass although delivery is held
   FrameHook hook;
+  SendHook sendHook;
   std::map<std::string, Listener> listeners;
   std::vector<std::weak_ptr<Wire>> wires;
   std::size_t dials = 0;
@@ -109,6 +112,10 @@ class Wire : public std::enable_shared_from_this<Wire> {
   net::SendResult send(std::size_t i, net::FrameKind kind, std::string data) {
     End& e = ends_[i];
     if (e.closing || e.closed) return net::SendResult::Closed;
+    if (state_->sendHook) {
+      const auto answer = state_->sendHook(i == 0 ? Direction::ToServer : Direction::ToClient);
+      if (answer != net::SendResult::Ok) return answer;
+    }
     if (e.outBytes + data.size() > e.limits.maxQueuedBytes) return net::SendResult::QueueFull;
     enqueue(i, Frame{Frame::Type::Message, kind, std::move(data), {}});
     return net::SendResult::Ok;
@@ -333,6 +340,7 @@ class MemoryNetwork {
   // How long messages and dials take from now on; order is kept.
   void setDelay(Duration delay) { state_->delay = delay; }
   void setHook(FrameHook hook) { state_->hook = std::move(hook); }
+  void setSendHook(SendHook hook) { state_->sendHook = std::move(hook); }
 
   // While partitioned, what would arrive vanishes, dials end with DeadlineExceeded, and connections are lost on both
   // sides after two ping intervals.

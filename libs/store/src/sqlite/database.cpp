@@ -179,6 +179,8 @@ Status Database::configure(Access access) {
       script("PRAGMA synchronous=FULL; PRAGMA cell_size_check=ON; PRAGMA temp_store=MEMORY; "
              "PRAGMA journal_size_limit=67108864;"));
   if (access == Access::Read) VC_TRY(script("PRAGMA query_only=ON;"));
+  // Prepared now, so that undoing what failed for want of memory needs none.
+  VC_TRY(prepare("ROLLBACK"));
   return {};
 }
 
@@ -242,6 +244,16 @@ Status Database::script(const char* sql) {
   const int rc = sqlite3_exec(handle_, sql, nullptr, nullptr, nullptr);
   if (rc != SQLITE_OK) return error(rc);
   return {};
+}
+
+Status Database::begin() {
+  rollback();
+  const auto begun = run("BEGIN IMMEDIATE");
+  return begun.ok() ? Status() : Status(begun.error());
+}
+
+void Database::rollback() {
+  if (inTransaction()) static_cast<void>(run("ROLLBACK"));
 }
 
 Status Database::commit() {

@@ -113,8 +113,12 @@ class Database {
   Result<std::int64_t> number(std::string_view sql);
   // Several constant statements, as in migrations.
   Status script(const char* sql);
+  // A write transaction. One that could not be undone for want of memory is undone first.
+  Status begin();
   // Ends the transaction that is open. One that cannot commit may still be open afterwards.
   Status commit();
+  // Undoes the transaction, if one is open. The error that led here is the one that counts.
+  void rollback();
 
   // Whether a transaction is open: SQLite ends one by itself after some failures (disk full, I/O).
   bool inTransaction() const;
@@ -146,14 +150,13 @@ class Database {
 // Runs `body` in a transaction: commits when it succeeds, undoes everything when it or the commit fails.
 template <class Body>
 Status inTransaction(Database& db, Body&& body) {
-  VC_TRY(db.run("BEGIN IMMEDIATE"));
+  VC_TRY(db.begin());
   Status status = body();
   if (status.ok()) {
     status = db.commit();
     if (status.ok()) return {};
   }
-  // The error that counts is the first one; a connection that cannot roll back reports it at the next BEGIN.
-  if (db.inTransaction()) static_cast<void>(db.run("ROLLBACK"));
+  db.rollback();
   return status;
 }
 

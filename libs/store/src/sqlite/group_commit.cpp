@@ -31,17 +31,17 @@ class Group {
       }
       return end;
     };
-    if (auto begun = db_.run("BEGIN IMMEDIATE"); !begun.ok()) return failAll(count, begun.error());
+    if (const Status begun = db_.begin(); !begun.ok()) return failAll(count, begun.error());
     for (std::size_t i = first; i < count; ++i) {
       const Status broken = runInSavepoint(i);
       if (!broken.ok()) {
-        if (db_.inTransaction()) static_cast<void>(db_.run("ROLLBACK"));
+        db_.rollback();
         return failAll(i + 1, broken.error());
       }
     }
     const Status committed = db_.commit();
     if (committed.ok()) return count;
-    if (db_.inTransaction()) static_cast<void>(db_.run("ROLLBACK"));
+    db_.rollback();
     return failAll(count, committed.error());
   }
 

@@ -15,7 +15,7 @@
 #include <optional>
 #include <system_error>
 
-namespace vaultysclaw::crash {
+namespace vaultysclaw::harness {
 namespace {
 
 using Clock = std::chrono::steady_clock;
@@ -340,4 +340,4 @@ void Gate::run() {
   }
 }
 
-}  // namespace vaultysclaw::crash
+}  // namespace vaultysclaw::harness

@@ -10,7 +10,7 @@
 #include <thread>
 #include <vector>
 
-namespace vaultysclaw::crash {
+namespace vaultysclaw::harness {
 
 // What happens to bytes on a link while it is set.
 enum class Flow : std::uint8_t {
@@ -66,4 +66,4 @@ class Gate {
   std::thread thread_;
 };
 
-}  // namespace vaultysclaw::crash
+}  // namespace vaultysclaw::harness
