@@ -5,18 +5,16 @@ import sys
 from statistics import median
 
 LEFT, RIGHT, WIDTH, PANEL, GAP, TOP = 64, 150, 900, 150, 46, 64
+# Readable on any ground as it is; better where the viewer says which it has.
 STYLE = """
-  text { font: 12px system-ui, sans-serif; fill: #333 } .title { font-size: 15px; font-weight: 600 }
-  .name { font-weight: 600 } .note { fill: #666 } .grid { stroke: #8884; stroke-width: 1 }
-  .restart { stroke: #888; stroke-dasharray: 4 3 } .third { fill: #8881 } path { fill: none; stroke-width: 1.6 }
-  .cp { stroke: #0b6bcb } .alone { stroke: #b45309 } .shared { stroke: #15803d } .errors { stroke: #c81e1e }
-  text.cp { fill: #0b6bcb; stroke: none } text.alone { fill: #b45309; stroke: none }
-  text.shared { fill: #15803d; stroke: none } text.errors { fill: #c81e1e; stroke: none }
-  @media (prefers-color-scheme: dark) {
-    text { fill: #ddd } .note { fill: #aaa } .cp { stroke: #6cb6ff } .alone { stroke: #f0a95b }
-    .shared { stroke: #6fd08c } .errors { stroke: #ff7b72 } text.cp { fill: #6cb6ff } text.alone { fill: #f0a95b }
-    text.shared { fill: #6fd08c } text.errors { fill: #ff7b72 }
-  }"""
+  text { font: 12px system-ui, sans-serif; fill: #757575 } .title { font-size: 15px; font-weight: 600 }
+  .name { font-weight: 600 } .grid { stroke: #8884; stroke-width: 1 } .restart { stroke: #888; stroke-dasharray: 4 3 }
+  path { fill: none; stroke-width: 1.6 }
+  .cp { stroke: #2878d8 } .alone { stroke: #c2680c } .shared { stroke: #2a9147 } .errors { stroke: #e0484f }
+  text.cp { fill: #2878d8; stroke: none } text.alone { fill: #c2680c; stroke: none }
+  text.shared { fill: #2a9147; stroke: none } text.errors { fill: #e0484f; stroke: none }
+  @media (prefers-color-scheme: light) { .title, .name { fill: #222 } .note { fill: #555 } }
+  @media (prefers-color-scheme: dark) { .title, .name { fill: #eee } .note { fill: #bbb } }"""
 
 
 def kind_of(process):

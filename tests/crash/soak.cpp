@@ -11,6 +11,7 @@
 #include "interrupt.hpp"
 #include "journal.hpp"
 #include "process_figures.hpp"
+#include "process_file.hpp"
 #include "soak_load.hpp"
 #include "soak_record.hpp"
 #include "store_view.hpp"
@@ -28,7 +29,7 @@ const std::vector<std::pair<std::string, int>> kProcesses{{"alone-0", 1}, {"alon
 
 struct Options {
   fs::path state;
-  double minutes = 60, perSecond = 60;
+  double minutes = 60, perSecond = 200;
   std::chrono::milliseconds sampleEvery{15'000};
   bool goOn = false, reportOnly = false;
 };
@@ -69,7 +70,10 @@ Options read(int argc, char** argv) {
 class Soak {
  public:
   explicit Soak(const Options& options)
-      : options_(options), controlPlane_(VC_PRODUCT_BINARY, options.state, {"--drain", "0"}), csv_(csvOf(options)) {}
+      : options_(options),
+        controlPlane_(VC_PRODUCT_BINARY, options.state, {"--drain", "0"}),
+        processes_(options.state),
+        csv_(csvOf(options)) {}
 
   static fs::path csvOf(const Options& options) { return options.state / "soak.csv"; }
 
@@ -97,7 +101,9 @@ class Soak {
 
  private:
   void start() {
+    processes_.endForerunners();
     controlPlane_.start();
+    processes_.note(controlPlane_.process().pid());
     const std::string http = "http://127.0.0.1:" + std::to_string(controlPlane_.httpPort());
     const std::string ws = "ws://127.0.0.1:" + std::to_string(controlPlane_.wsPort());
     fs::create_directories(options_.state / "agents");
@@ -108,6 +114,7 @@ class Soak {
       for (int i = 0; i < count; ++i) arguments.push_back(name + "-" + std::to_string(i));
       agents_.push_back(std::make_unique<harness::ChildProcess>(name, arguments, std::map<std::string, std::string>{},
                                                                 options_.state));
+      processes_.note(agents_.back()->pid());
       // One process after the other: no more registrations than may wait from one address.
       expected_ += static_cast<std::size_t>(count);
       harness::waitFor(
@@ -185,6 +192,7 @@ class Soak {
 
   const Options& options_;
   harness::ControlPlaneProcess controlPlane_;
+  harness::ProcessFile processes_;
   const fs::path csv_;
   std::vector<std::unique_ptr<harness::ChildProcess>> agents_;
   std::size_t expected_ = 0;

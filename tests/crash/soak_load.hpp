@@ -15,8 +15,8 @@ struct SoakLoadPlan {
   std::uint16_t port = 0;
   std::string token;
   std::vector<std::string> dids;
-  double perSecond = 60;
-  int callers = 4;
+  double perSecond = 200;
+  int callers = 8;
 };
 
 // Owned by one thread; begins when made and ends when destroyed. Counts are synchronised.

@@ -3,7 +3,6 @@
 #include <signal.h>
 
 #include <algorithm>
-#include <fstream>
 #include <stdexcept>
 
 #include "interrupt.hpp"
@@ -31,34 +30,19 @@ World::World(fs::path directory, std::size_t agents, const std::string& controlP
     : directory_(std::move(directory)),
       controlPlane_(controlPlane, directory_, kControlPlaneOptions),
       agents_(agents),
+      processFile_(directory_),
       callerLink_(gate_.add()) {
   fs::create_directories(directory_ / "agents");
   for (std::size_t i = 0; i < agents; ++i) {
     names_.push_back("agent-" + std::to_string(i));
     agentLinks_.push_back(gate_.add());
   }
-  endForerunners();
+  // They have ended with their run, or end now.
+  killed_ = processFile_.endForerunners();
 }
 
-// The processes of the run before have ended with it, or end now: a run that was killed leaves its children behind, and
-// they hold the data. Only processes that say by their command line that they belong to this directory are touched.
-void World::endForerunners() {
-  std::ifstream in(directory_ / "processes");
-  for (int pid = 0; in >> pid;) {
-    killed_.insert(pid);
-    std::string command = harness::readFile("/proc/" + std::to_string(pid) + "/cmdline");
-    std::replace(command.begin(), command.end(), '\0', ' ');
-    if (command.find(directory_.string() + "/") == std::string::npos) continue;
-    ::kill(pid, SIGKILL);
-    harness::eventually([&] { return ::kill(pid, 0) != 0; }, 10s);
-  }
-}
-
-void World::writeProcessFile() {
-  std::ofstream out(directory_ / "processes", std::ios::app);
-  for (const auto& [name, pid] : processes()) {
-    if (noted_.insert(pid).second) out << pid << std::endl;
-  }
+void World::noteProcesses() {
+  for (const auto& [name, pid] : processes()) processFile_.note(pid);
 }
 
 std::vector<std::pair<std::string, pid_t>> World::processes() {
@@ -75,7 +59,7 @@ void World::startControlPlane(std::map<std::string, std::string> environment) {
   controlPlane_.start(std::move(environment));
   gate_.leadTo(callerLink_, controlPlane_.httpPort());
   for (const auto link : agentLinks_) gate_.leadTo(link, controlPlane_.wsPort());
-  writeProcessFile();
+  noteProcesses();
 }
 
 void World::killAgent(std::size_t agent) {
@@ -98,7 +82,7 @@ void World::startAgent(std::size_t agent, std::map<std::string, std::string> env
   if (agentsAreBroken_) arguments.insert(arguments.begin() + 1, "--twice");
   agents_[agent] =
       std::make_unique<harness::ChildProcess>(names_[agent], std::move(arguments), std::move(environment), directory_);
-  writeProcessFile();
+  noteProcesses();
 }
 
 void World::start(std::map<std::string, std::string> environment) {

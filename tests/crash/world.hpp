@@ -12,6 +12,7 @@
 #include "control_plane_process.hpp"
 #include "gate.hpp"
 #include "harms.hpp"
+#include "process_file.hpp"
 #include "store_view.hpp"
 
 namespace vaultysclaw::crash {
@@ -60,18 +61,18 @@ class World {
 
  private:
   void killAgent(std::size_t agent);
-  void writeProcessFile();
-  void endForerunners();
+  void noteProcesses();
 
   std::filesystem::path directory_;
   harness::ControlPlaneProcess controlPlane_;
   harness::Gate gate_;
   std::vector<std::string> names_;
   std::vector<std::unique_ptr<harness::ChildProcess>> agents_;
+  harness::ProcessFile processFile_;
   std::vector<std::size_t> agentLinks_;
   std::size_t callerLink_;
   bool agentsAreBroken_ = false;
-  std::set<int> killed_, noted_;  // noted: in the file of processes
+  std::set<int> killed_;
 };
 
 }  // namespace vaultysclaw::crash
