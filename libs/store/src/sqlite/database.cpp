@@ -106,18 +106,20 @@ bool Statement::nextIsNull() const {
 }
 
 std::string Statement::text() {
+  const bool null = nextIsNull();  // asked first, for a text that finds no memory turns into NULL
   const int at = column_++;
   const unsigned char* data = sqlite3_column_text(stmt_, at);  // before the size, which depends on the conversion
   const int size = sqlite3_column_bytes(stmt_, at);
-  if (data == nullptr && sqlite3_column_type(stmt_, at) != SQLITE_NULL) unread_ = true;
+  if (data == nullptr && !null) unread_ = true;
   return data == nullptr ? std::string()
                          : std::string(reinterpret_cast<const char*>(data), static_cast<std::size_t>(size));
 }
 Bytes Statement::blob() {
   const int at = column_++;
+  const int stored = sqlite3_column_bytes(stmt_, at);
   const auto* data = static_cast<const std::uint8_t*>(sqlite3_column_blob(stmt_, at));
   const int size = sqlite3_column_bytes(stmt_, at);
-  if (data == nullptr && size != 0) unread_ = true;
+  if (data == nullptr && stored != 0) unread_ = true;
   return data == nullptr ? Bytes() : Bytes(data, data + size);
 }
 std::int64_t Statement::integer() {

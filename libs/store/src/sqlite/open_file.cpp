@@ -277,7 +277,9 @@ Result<OwnedFile> openOwned(const fs::path& path, const Schema& schema) {
   VC_TRY_ASSIGN(const std::int64_t version, schemaVersion(db, schema));
   VC_TRY(quickCheck(db));
   VC_TRY(useWriteAheadLog(db));
-  // SQLite has made the log, and would not tell if its name could not be synced: all commits would go with it.
+  // SQLite makes the log with the first thing it reads, and would not tell if its name could not be synced: all commits
+  // would go with it.
+  VC_TRY(db.number("SELECT count(*) FROM sqlite_schema"));
   VC_TRY(syncFile(real.parent_path(), O_RDONLY | O_DIRECTORY));
   VC_TRY(migrate(db, schema, version));
   VC_TRY(checkIndexes(db, schema));
