@@ -12,7 +12,7 @@ using std::chrono::milliseconds;
 using Clock = std::chrono::steady_clock;
 
 constexpr milliseconds kBetweenAttempts{60};
-constexpr int kChatPieces = 12;
+constexpr int kChatPieces = 80;  // of a few milliseconds each: long enough to be met by a harm
 
 std::string text(const Json& json, const char* member) {
   const auto it = json.find(member);

@@ -95,7 +95,7 @@ std::vector<StoreView::AgentState> StoreView::agents() {
   std::vector<AgentState> out;
   const Json page = Json::parse(call("GET", "/api/agents?limit=500").body);
   for (const auto& item : page.at("items"))
-    out.push_back({text(item, "did"), text(item, "name"), text(item, "status") == "connected"});
+    out.push_back({text(item, "did"), text(item, "name"), item.at("certificateCurrent").get<bool>()});
   return out;
 }
 

@@ -181,6 +181,9 @@ void AgentCore::onText(std::string_view text) {
   const bool trusted = phase_ == Phase::Authenticated;
   auto message = protocol::decode(text, trusted ? protocol::kMaxMessageBytes : protocol::kMaxUnapprovedMessageBytes);
   if (!message) {
+    // A handshake that has lost a message cannot go on.
+    if (!trusted && phase_ != Phase::Pending)
+      return dropConnection("A message of the handshake cannot be read: " + message.error().message);
     log(LogSeverity::Warn, "A message of the control plane is ignored: " + message.error().message);
     if (++badMessages_ >= kMaxBadMessages)
       dropConnection("The control plane keeps sending messages that cannot be read");

@@ -199,6 +199,18 @@ TEST_F(Connecting, ANarrowingDuringAReissueOutlastsItsCertificate) {
   EXPECT_THAT(error("after"), ::testing::HasSubstr("Hourly request limit reached"));
 }
 
+TEST_F(Connecting, AHandshakeThatCannotBeReadIsBegunAnewAtOnce) {
+  bool spoilt = false;
+  cp.onInit = [&] {
+    if (!std::exchange(spoilt, true)) cp.sendRaw("{\"messageId\":\"m\",");
+  };
+  make().start();
+  world.run();
+  EXPECT_TRUE(logged("A message of the handshake cannot be read"));
+  world.advance(seconds(5));  // far less than the 60 s that a handshake has
+  EXPECT_EQ(agent->getStatus(), AgentStatus::Connected);
+}
+
 TEST_F(Connecting, OtherMessagesFlowDuringAReissue) {
   connect();
   cp.onInit = [&] { cp.intent("during", "text_generation"); };

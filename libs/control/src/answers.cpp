@@ -10,6 +10,7 @@ namespace vaultysclaw::control {
 namespace {
 
 constexpr Duration kRetryInterval = milliseconds(20);  // when workers or the store have too much to do
+constexpr Duration kMaxRetryInterval = seconds(5);     // when the disk fails, and goes on failing
 
 Error otherIntent() {
   return Error{Errc::PolicyDenied, "the signed result answers another intent than the one that was sent"};
@@ -141,7 +142,7 @@ void Intents::submit(std::shared_ptr<Answer> answer) {
 void Intents::tryAgain(std::shared_ptr<Answer> answer) {
   waitingAnswers_.push_back(std::move(answer));
   if (waitingAnswers_.size() > 1) return;
-  retryTimer_ = context_.ports.loop.after(kRetryInterval, [this] {
+  retryTimer_ = context_.ports.loop.after(std::max(kRetryInterval, retryDelay_), [this] {
     const auto waiting = std::exchange(waitingAnswers_, {});
     for (const auto& one : waiting) submit(one);
   });
@@ -184,6 +185,7 @@ void Intents::onAnswered(const std::shared_ptr<Answer>& answer, const Status& st
     if (auto intent = take(id)) Intents::answer(*intent, resultOf(answer->result));
   }
   if (status) {
+    retryDelay_ = Duration(0);
     ++(answer->row.status == "success" ? context_.counters.intentsSucceeded : context_.counters.intentsFailed);
     return acknowledge(from, {id, answer->hash, std::nullopt});
   }
@@ -207,8 +209,12 @@ void Intents::onAnswered(const std::shared_ptr<Answer>& answer, const Status& st
   }
   if (error.code == Errc::NotFound || error.code == Errc::Conflict || error.code == Errc::PolicyDenied)
     return refuse(from, id, error.message);
-  // Nothing is acknowledged that is not stored: the agent sends it again when it connects next.
+  // Nothing is acknowledged that is not stored: the agent keeps it, and sends it again when it connects next.
   context_.ports.log.error("intent", "could not store the result of " + id.value + ": " + error.message);
+  if (!waiting) return;
+  // Nobody else ends the row, which says `pending` until the disk works again.
+  retryDelay_ = std::clamp(retryDelay_ * 2, kRetryInterval, kMaxRetryInterval);
+  tryAgain(answer);
 }
 
 void Intents::refuse(const Did& from, const IntentId& id, const std::string& why) {

@@ -342,6 +342,7 @@ AgentView Hub::viewOf(const Agent& agent) const {
     view.transport = agent.session->peer().transport;
     view.protection = agent.session->peer().protection;
     view.sealed = agent.session->inUse().seal;
+    view.certificateCurrent = agent.session->certificateCurrent();
     view.features = agent.session->inUse().names();
   }
   return view;

@@ -193,6 +193,7 @@ class Intents {
   std::map<Did, Late> lateAnswers_;                      // on their way through workers and store
   std::vector<std::shared_ptr<Answer>> waitingAnswers_;  // for workers and store to have less to do
   Timer retryTimer_;
+  Duration retryDelay_{0};  // doubled by each failure of the disk
 };
 
 }  // namespace vaultysclaw::control

@@ -1,10 +1,15 @@
 #include "journal.hpp"
 
+#include <algorithm>
+
 #include "base/json_writer.hpp"
 
 namespace vaultysclaw::control {
 namespace {
 
+constexpr Duration kRetryInterval = milliseconds(100);
+constexpr Duration kMaxRetryInterval = seconds(5);
+constexpr std::size_t kMaxFailed = 100'000;
 constexpr const char* kStoreIsFull = "too many writes are waiting for the store; try again later";
 
 }  // namespace
@@ -78,21 +83,40 @@ void Journal::write(Work work, AuditEntry entry, Done done) {
 }
 
 void Journal::writeSurely(Work work, std::optional<AuditEntry> entry, Done done) {
-  const std::string what = entry ? entry->action : "a row";
-  Done logged = [this, what, done = std::move(done)](Status status) {
-    if (!status) context_.ports.log.error("store", "could not store " + what + ": " + status.error().message);
-    if (done) done(std::move(status));
-  };
-  Work full = withAudit(std::move(work), std::move(entry));
-  if (!backlog_.empty() || !submit(full, logged)) {
-    backlog_.emplace_back(std::move(full), std::move(logged));
-    if (backlog_.size() == 1) retryTimer_ = context_.ports.loop.after(milliseconds(100), [this] { retry(); });
+  const bool changesRows = work != nullptr;
+  auto sure = std::make_shared<Sure>();
+  sure->what = entry ? entry->action : "a row";
+  sure->done = std::move(done);
+  sure->mustSucceed = changesRows;
+  sure->work = withAudit(std::move(work), std::move(entry));
+  submitSurely(std::move(sure));
+}
+
+void Journal::submitSurely(std::shared_ptr<Sure> sure) {
+  if (!backlog_.empty() || !submit(sure->work, [this, sure](const Status& status) { onSure(sure, status); })) {
+    backlog_.push_back(std::move(sure));
+    if (backlog_.size() == 1) backlogTimer_ = context_.ports.loop.after(kRetryInterval, [this] { retry(); });
   }
 }
 
+void Journal::onSure(const std::shared_ptr<Sure>& sure, const Status& status) {
+  if (status) failedDelay_ = Duration(0);
+  if (!status) context_.ports.log.error("store", "could not store " + sure->what + ": " + status.error().message);
+  if (const Done done = std::exchange(sure->done, nullptr)) done(status);
+  const bool disk = !status && (status.error().code == Errc::Io || status.error().code == Errc::Busy);
+  if (!disk || !sure->mustSucceed || failed_.size() >= kMaxFailed) return;
+  failed_.push_back(sure);
+  if (failed_.size() > 1) return;
+  failedDelay_ = std::clamp(failedDelay_ * 2, kRetryInterval, kMaxRetryInterval);
+  failedTimer_ = context_.ports.loop.after(failedDelay_, [this] {
+    const auto failed = std::exchange(failed_, {});
+    for (const auto& one : failed) submitSurely(one);
+  });
+}
+
 void Journal::retry() {
-  while (!backlog_.empty() && submit(backlog_.front().first, backlog_.front().second)) backlog_.pop_front();
-  if (!backlog_.empty()) retryTimer_ = context_.ports.loop.after(milliseconds(100), [this] { retry(); });
+  const auto backlog = std::exchange(backlog_, {});
+  for (const auto& one : backlog) submitSurely(one);
 }
 
 Status Journal::writeBlocking(const Audited& work) {

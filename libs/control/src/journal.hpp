@@ -39,8 +39,9 @@ class Journal {
     AuditEntry entry;
   };
   [[nodiscard]] bool prepare(std::function<Result<Prepared>()> prepare, Done done);
-  // For what has happened already and must not be lost: a full queue is tried again until it takes the work. Failures
-  // are logged.
+  // For what has happened already and must not be lost: a full queue is tried again until it takes the work, and a disk
+  // that fails until it works, with growing pauses, up to 100,000 works. Failures are logged, and `done` hears of the
+  // first one, for nobody is to wait for a disk; without `work` there is no second try.
   void writeSurely(Work work, std::optional<AuditEntry> entry, Done done = nullptr);
   void record(AuditEntry entry) { writeSurely(nullptr, std::move(entry)); }
   // Blocking; at start. `work` fills the entries; nothing is written when there are none.
@@ -74,13 +75,23 @@ class Journal {
     std::vector<std::pair<Box, Status>> finished_;  // protected; a task is on its way while there are any
   };
   bool submit(const Work& work, const Done& done);
+  struct Sure {
+    Work work;
+    std::string what;
+    Done done;
+    bool mustSucceed = false;  // rows say something else until it does
+  };
+  void submitSurely(std::shared_ptr<Sure> sure);
+  void onSure(const std::shared_ptr<Sure>& sure, const Status& status);
   void retry();
 
   Context& context_;
   std::shared_ptr<AuditLog> audit_ = std::make_shared<AuditLog>();
   std::shared_ptr<Returns> returns_;
-  std::deque<std::pair<Work, Done>> backlog_;  // what the store was too busy for, in order
-  Timer retryTimer_;
+  std::deque<std::shared_ptr<Sure>> backlog_;  // what the store was too busy for, in order
+  std::deque<std::shared_ptr<Sure>> failed_;   // what the disk did not take
+  Timer backlogTimer_, failedTimer_;
+  Duration failedDelay_{0};
   SteadyTime windowStart_{};
   int refusalsInWindow_ = 0;
   std::uint64_t suppressed_ = 0;

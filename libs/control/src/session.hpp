@@ -86,6 +86,8 @@ class Session : public std::enable_shared_from_this<Session> {
   const InUse& inUse() const { return inUse_; }
   const std::string& listed() const { return listed_; }  // identity::Features::text()
   bool ready() const { return ready_ && phase_ == Phase::Connected; }
+  // Whether the agent has a certificate for what it is granted, and none is under way.
+  bool certificateCurrent() const { return ready() && !handshake_ && !reissueWanted_; }
   // Of the sealed channel; empty without one.
   std::string channel() const { return channel_ ? channel_->channel() : std::string(); }
   // Who the agent is, for verifying what it signs. There when signed-results is in use.

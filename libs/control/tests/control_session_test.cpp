@@ -253,7 +253,9 @@ TEST_F(Sessions, ReissuesComeOneAtATimeAndFiveSecondsApart) {
   // The one after the approval was just now: the agent is told at once, and the certificates are merged.
   EXPECT_EQ(agent->count<UpdateCapabilities>(), 3U);
   EXPECT_EQ(agent->count<AuthChallenge>(), 0U);
+  EXPECT_FALSE(plane->agent(agent->did())->certificateCurrent);
   loop.advance(seconds(5));
+  EXPECT_TRUE(plane->agent(agent->did())->certificateCurrent);
   EXPECT_EQ(agent->types(), names({"update_capabilities", "update_capabilities", "update_capabilities",
                                    "update_capabilities", "auth_challenge", "auth_challenge", "auth_complete"}));
   EXPECT_EQ(agent->certifiedCapabilities(), names({"three"}));

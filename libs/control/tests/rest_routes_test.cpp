@@ -86,12 +86,15 @@ TEST_F(RestRoutes, AnAgentShowsHowItIsProtected) {
   EXPECT_EQ(agent["sealed"], false);
   EXPECT_EQ(agent["features"], json::array());
   EXPECT_EQ(agent["paused"], nullptr);
+  EXPECT_EQ(agent["certificateCurrent"], false);
+  plane.known.front().certificateCurrent = true;
   plane.known.front().sealed = true;
   plane.known.front().protection = net::Protection::VerifiedTls;
   plane.known.front().features = {"control-v2", "seal"};
   agent = send("GET", kAgentPath).parsed();
   EXPECT_EQ(agent["protection"], "tls");
   EXPECT_EQ(agent["sealed"], true);
+  EXPECT_EQ(agent["certificateCurrent"], true);
   EXPECT_EQ(agent["features"], (json{"control-v2", "seal"}));
   plane.known.front().status = AgentStatus::Offline;
   EXPECT_EQ(send("GET", kAgentPath).parsed()["protection"], nullptr);

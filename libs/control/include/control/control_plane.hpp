@@ -60,6 +60,7 @@ struct AgentView {
   std::string address, transport;  // these five are the live connection's
   net::Protection protection = net::Protection::None;
   bool sealed = false;
+  bool certificateCurrent = false;    // the agent has a certificate for what it is granted now
   std::vector<std::string> features;  // in use, sorted
   std::optional<protocol::Heartbeat> lastHeartbeat;
   std::size_t pendingIntents = 0;

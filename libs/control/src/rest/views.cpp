@@ -93,6 +93,7 @@ void writeAgent(JsonWriter& w, const AgentView& agent) {
   writeOrNull(w, "transport", online ? std::optional(agent.transport) : std::nullopt);
   writeOrNull(w, "protection", online ? std::optional<std::string>(protectionName(agent.protection)) : std::nullopt);
   w.member("sealed", agent.sealed);
+  w.member("certificateCurrent", agent.certificateCurrent);
   w.key("features").beginArray();
   for (const std::string& feature : agent.features) w.value(feature);
   w.endArray();
