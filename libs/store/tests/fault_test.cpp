@@ -92,16 +92,20 @@ class DiskTrouble final : public Trouble {
 class MemoryTrouble final : public Trouble {
  public:
   explicit MemoryTrouble(std::int64_t allocation) : allocation_(allocation) {}
-  void begin(ForgetfulDisk&) override { allocationsUntilFailure = allocation_; }
+  void begin(ForgetfulDisk&) override {
+    allocationsUntilFailure = allocation_;
+    running_ = true;
+  }
   void end(ForgetfulDisk&) override {
     happened_ = happened();
+    running_ = false;
     allocationsUntilFailure = 0;
   }
-  bool happened() const override { return happened_ || allocationsUntilFailure == 0; }
+  bool happened() const override { return running_ ? allocationsUntilFailure == 0 : happened_; }
 
  private:
   std::int64_t allocation_;
-  bool happened_ = false;
+  bool running_ = false, happened_ = false;
 };
 
 class FaultyRun {

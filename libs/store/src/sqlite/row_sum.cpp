@@ -51,6 +51,7 @@ void rowSum(sqlite3_context* context, int count, sqlite3_value** values) {
 }  // namespace
 
 int registerRowSum(sqlite3* db) {
+  if (sodium_init() < 0) return SQLITE_ERROR;  // it chooses the hash's fastest code for this machine
   // For statements of ours alone, not for what a foreign file's schema may hold.
   return sqlite3_create_function_v2(db, "row_sum", -1, SQLITE_UTF8 | SQLITE_DETERMINISTIC | SQLITE_DIRECTONLY, nullptr,
                                     rowSum, nullptr, nullptr, nullptr);
