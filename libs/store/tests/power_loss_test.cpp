@@ -40,6 +40,7 @@ class PowerLoss {
     });
     open();
     for (std::size_t step = 0; step < subject_->steps(); ++step) {
+      sinceSync_ = 0;
       subject_->run(step, [&](std::size_t, const Status& status) {
         if (status.ok()) {
           told_ = step + 1;
@@ -81,7 +82,7 @@ class PowerLoss {
   void look(DiskOp op, const std::string& file) {
     ++operation_;
     if (op == DiskOp::Open || op == DiskOp::Read || op == DiskOp::Lock || op == DiskOp::SharedMemory) return;
-    // Long runs of writes are alike.
+    // Long runs of writes are alike, within a step.
     sinceSync_ = op == DiskOp::Write ? sinceSync_ + 1 : 0;
     if (sinceSync_ > 16 && random_() % 64 != 0) return;
     const Loss losses[] = {Loss::AllUnsynced, Loss::SomeUnsynced, Loss::NothingWritten};
@@ -218,7 +219,7 @@ TEST_P(StorePowerLoss, LosesNothingThatWasToldAndLeavesNothingHalf) {
 TEST_P(StorePowerLoss, IsNoticedWithoutSyncs) {
   for (const char* mode : {"OFF", "NORMAL"}) {
     const ForcedSynchronous forced(mode);
-    const Outcome outcome = run(1, {.small = 6, .large = 0});
+    const Outcome outcome = run(1, {.small = 8, .large = 0});
     std::cout << "synchronous=" << mode << ": " << outcome.lost << " lost, " << outcome.wrong << " wrong, "
               << outcome.unreadable << " unreadable of " << outcome.looks << '\n';
     EXPECT_GT(outcome.lost, 10u) << mode;
