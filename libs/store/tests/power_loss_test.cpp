@@ -222,7 +222,7 @@ TEST_P(StorePowerLoss, IsNoticedWithoutSyncs) {
     const Outcome outcome = run(1, {.small = 8, .large = 0});
     std::cout << "synchronous=" << mode << ": " << outcome.lost << " lost, " << outcome.wrong << " wrong, "
               << outcome.unreadable << " unreadable of " << outcome.looks << '\n';
-    EXPECT_GT(outcome.lost, 10u) << mode;
+    EXPECT_GT(outcome.lost, 0u) << mode;
   }
 }
 
