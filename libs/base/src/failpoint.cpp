@@ -5,13 +5,14 @@
 #include <span>
 
 namespace vaultysclaw::failpoint {
-namespace {
+// Not in an anonymous namespace, for a weak name cannot have internal linkage.
+namespace detail {
 
 // The linker makes these two names for a section whose name is an identifier; weak, for there may be no point at all.
 extern const Point* const first[] __asm__("__start_vc_failpoints") __attribute__((weak, visibility("hidden")));
 extern const Point* const last[] __asm__("__stop_vc_failpoints") __attribute__((weak, visibility("hidden")));
 
-}  // namespace
+}  // namespace detail
 
 std::atomic<Handler> detail::handler = nullptr;
 
@@ -22,8 +23,8 @@ Handler setHandler(Handler handler) {
 std::vector<Point> all() {
   // To the compiler these are two arrays, and a pointer into one never reaches the other: it must not see which they
   // are.
-  const Point* const* each = first;
-  const Point* const* end = last;
+  const Point* const* each = detail::first;
+  const Point* const* end = detail::last;
   __asm__("" : "+r"(each), "+r"(end));
   std::vector<Point> points;
   for (; each != end; ++each) points.push_back(**each);
