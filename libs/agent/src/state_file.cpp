@@ -42,18 +42,20 @@ bool StateFile::submit(Work work, Done done) {
 
 Status StateFile::runBlocking(Work work, const Task& stored) {
   std::optional<Status> answer;
+  std::condition_variable answered;  // of this caller alone: a commit with many callers wakes each of them once
   std::unique_lock lock(mutex_);
   const bool added = add(std::move(work), [&](Status status) {
     if (status.ok()) stored();
     std::lock_guard answering(mutex_);
     answer = std::move(status);
-    changed_.notify_all();
+    answered.notify_one();
   });
   if (!added) return busy();
-  // Who waits may as well do it, but goes on when its own work is done.
+  // Who waits may as well do it, but goes on when its own work is done. Whoever commits leaves nothing behind that
+  // nobody is going to commit.
   while (!answer) {
     if (committing_) {
-      changed_.wait(lock, [&] { return answer || !committing_; });
+      answered.wait(lock, [&] { return answer.has_value(); });
       continue;
     }
     committing_ = true;

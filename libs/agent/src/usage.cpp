@@ -122,6 +122,7 @@ StateFile::Work UsageBook::writeUnsaved(std::shared_ptr<std::optional<store::Sto
 Status UsageBook::save() {
   std::shared_lock open(stateMutex_);
   if (state_ == nullptr) return Error{Errc::Unavailable, "the agent has stopped"};
+  if (!unsaved()) return {};  // a request without a limit counts nothing, and a commit costs more than the request
   auto taken = std::make_shared<std::optional<store::StoredUsage>>();
   return state_->file().runBlocking(writeUnsaved(taken), [this, taken] { saved(*taken); });
 }
