@@ -62,7 +62,7 @@ class StateFile : public std::enable_shared_from_this<StateFile> {
   std::shared_ptr<store::AgentStateFile> file_;  // changes only while nobody commits
   std::mutex mutex_;
   std::condition_variable more_;     // for who gathers
-  std::condition_variable changed_;  // for who waits until an answer is there, or nobody commits
+  std::condition_variable changed_;  // for who waits until nobody commits
   Batch waiting_;                    // guarded by mutex_, as what follows
   bool scheduled_ = false;           // run() waits for a worker
   bool committing_ = false;          // somebody takes batches; at most one does
