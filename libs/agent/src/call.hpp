@@ -16,6 +16,7 @@ namespace vaultysclaw::detail {
 
 class AgentCore;
 class Answer;
+struct ReadyResult;
 
 enum class CallKind : std::uint8_t { Intent, Chat, Task, Knowledge };
 
@@ -29,7 +30,8 @@ struct Call {
   std::optional<std::string> userDid;
   std::string callerDid;
   std::string intentId, conversationId;
-  std::string intentHash;  // hex SHA-256 of the body of the token that was accepted
+  std::string intentHash;    // hex SHA-256 of the body of the token that was accepted
+  bool signsResult = false;  // whether the control plane wanted that when the intent came
   CallOptions options;
   std::string traceparent, tracestate;
   SteadyTime deadline{};
@@ -50,6 +52,7 @@ struct Outcome {
   std::string output;  // JSON text, on success
   std::string error;
   Errc code = Errc::Failed;
+  std::shared_ptr<ReadyResult> ready = nullptr;  // an intent's, if it was made where the handler ran
 };
 
 // How a sink reaches the connection. One thread at a time, but for sent().

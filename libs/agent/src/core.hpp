@@ -216,10 +216,11 @@ class AgentCore : public std::enable_shared_from_this<AgentCore> {
   void refuseIntent(const std::string& intentId, const Error& error);
   void runIntent(const std::shared_ptr<Call>& call, const protocol::RawJson& params);
 
-  // results.cpp. A result's way: finishIntent; on a worker signResult, store; onStored.
+  // results.cpp. A result's way: made on the handler's lane (or, without a handler, by a worker); finishIntent;
+  // submitResult; on a worker storeResult; onStored.
   struct Finishing;
   void finishIntent(const std::shared_ptr<Call>& call, const Outcome& outcome);
-  void signResult(const std::shared_ptr<Finishing>& job);
+  void submitResult(const std::shared_ptr<Finishing>& job);
   Status storeResult(Finishing& job);
   void onStored(Finishing& job, const Status& stored);
   bool sendResult(const ReadyResult& result);

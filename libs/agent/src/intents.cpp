@@ -129,6 +129,7 @@ void AgentCore::onIntent(protocol::Message& message, protocol::Intent& intent) {
   if (job->tidy) nextTidy_ = now + kTidyInterval;
   job->call = newCall(CallKind::Intent, id, intent.action, intent.timeoutMs);
   job->call->intentId = id;
+  job->call->signsResult = signsResults();
   if (intent.trace) {
     job->call->traceparent = intent.trace->traceparent;
     job->call->tracestate = intent.trace->tracestate;
@@ -263,6 +264,10 @@ void AgentCore::runIntent(const std::shared_ptr<Call>& call, const protocol::Raw
     if (!text) throw std::runtime_error(text.error().message);
     return std::move(text->text);
   });
+  // This thread is awake and has nothing else to do; a worker would have to be woken for the signature.
+  outcome.ready = std::make_shared<ReadyResult>(makeResult(
+      resultOf(*call, outcome, ports_.clock().now()), {controlPlane_->did().value, call->intentHash, call->signsResult},
+      setup_.self, ports_.clock(), ports_.entropy()));
   ports_.loop().post([self = shared_from_this(), call, outcome = std::move(outcome)] { self->endCall(call, outcome); });
 }
 

@@ -45,6 +45,16 @@ protocol::IntentResult failedResult(const std::string& intentId, const Error& er
   return result;
 }
 
+protocol::IntentResult resultOf(const Call& call, const Outcome& outcome, WallTime now) {
+  if (!outcome.success) return failedResult(call.id, {outcome.code, outcome.error}, now);
+  protocol::IntentResult result;
+  result.intentId = IntentId(call.id);
+  result.status = protocol::ResultStatus::Success;
+  result.output = protocol::RawJson{outcome.output};
+  result.executedAt = now;
+  return result;
+}
+
 ReadyResult makeResult(protocol::IntentResult result, const Answered& answered, const identity::VaultysId& self,
                        Clock& clock, Entropy& entropy) {
   ReadyResult ready;
@@ -101,44 +111,39 @@ store::FinishedIntent interruptedResult(const store::SeenIntent& intent, bool si
 // A result on its way into the state.
 struct AgentCore::Finishing {
   std::shared_ptr<Call> call;
-  protocol::IntentResult result;
-  bool sign = false;
-  std::vector<store::SettledResult> settled;
-
   ReadyResult ready;
+  std::vector<store::SettledResult> settled;
   std::optional<store::StoredUsage> usage;
 };
 
 void AgentCore::finishIntent(const std::shared_ptr<Call>& call, const Outcome& outcome) {
-  protocol::IntentResult result;
-  if (outcome.success) {
-    result.intentId = IntentId(call->id);
-    result.status = protocol::ResultStatus::Success;
-    result.output = protocol::RawJson{outcome.output};
-    result.executedAt = ports_.clock().now();
-  } else {
-    result = failedResult(call->id, {outcome.code, outcome.error}, ports_.clock().now());
-    log(LogSeverity::Error, "Intent " + printable(call->id) + " failed: " + outcome.error);
-  }
-  journal_->intentFinished(call->id, outcome.success,
-                           outcome.success ? std::optional(result.output->text) : std::nullopt, result.error);
+  if (!outcome.success) log(LogSeverity::Error, "Intent " + printable(call->id) + " failed: " + outcome.error);
+  journal_->intentFinished(call->id, outcome.success, outcome.success ? std::optional(outcome.output) : std::nullopt,
+                           outcome.success ? std::nullopt : std::optional(outcome.error));
   auto job = std::make_shared<Finishing>();
   job->call = call;
-  job->result = std::move(result);
-  job->sign = signsResults();
   job->settled = std::exchange(settled_, {});
   began();
-  if (worker_->submit([self = shared_from_this(), job] { self->signResult(job); })) return;
+  const bool sign = signsResults();
+  if (outcome.ready && sign == call->signsResult) {
+    job->ready = std::move(*outcome.ready);
+    return submitResult(job);
+  }
+  const bool queued = worker_->submit([self = shared_from_this(), job, outcome, sign] {
+    job->ready = makeResult(resultOf(*job->call, outcome, self->ports_.clock().now()),
+                            {self->controlPlane_->did().value, job->call->intentHash, sign}, self->setup_.self,
+                            self->ports_.clock(), self->ports_.entropy());
+    self->submitResult(job);
+  });
+  if (queued) return;
   backOnLoop([this, job] {
     log(LogSeverity::Error,
         "The result of intent " + printable(job->call->id) + " is lost: " + StateFile::busy().message);
   });
 }
 
-// On a worker.
-void AgentCore::signResult(const std::shared_ptr<Finishing>& job) {
-  job->ready = makeResult(std::move(job->result), {controlPlane_->did().value, job->call->intentHash, job->sign},
-                          setup_.self, ports_.clock(), ports_.entropy());
+// On the loop or a worker.
+void AgentCore::submitResult(const std::shared_ptr<Finishing>& job) {
   const auto back = [self = shared_from_this(), job](Status stored) {
     if (stored.ok()) self->usage_.saved(job->usage);
     self->backOnLoop([self, job, stored = std::move(stored)] { self->onStored(*job, stored); });

@@ -5,6 +5,7 @@
 #include <string>
 
 #include "base/ports.hpp"
+#include "call.hpp"
 #include "identity/vaultys_id.hpp"
 #include "protocol/messages.hpp"
 #include "store/agent_state.hpp"
@@ -31,6 +32,7 @@ struct Answered {
 };
 
 protocol::IntentResult failedResult(const std::string& intentId, const Error& error, WallTime now);
+protocol::IntentResult resultOf(const Call& call, const Outcome& outcome, WallTime executedAt);
 
 // Signs (25 µs) and encodes.
 ReadyResult makeResult(protocol::IntentResult result, const Answered& answered, const identity::VaultysId& self,
