@@ -363,7 +363,7 @@ TEST_F(RelayOnce, GrantsBeforeAHandshakeAreNotHeard) {
   for (const auto& [type, payload] : words) {
     for (const bool registered : {false, true}) {
       SCOPED_TRACE(type);
-      for (int second = 0; second < 120 && !plane->open(); ++second) world_.advance(std::chrono::seconds(1));
+      if (!plane->open()) world_.advance(std::chrono::minutes(2));
       ASSERT_TRUE(plane->open());
       if (registered) plane->reissue();
       run();

@@ -74,13 +74,9 @@ void AgentCore::dispatch(protocol::Message& message) {
                  [&](const ErrorMessage& m) {
                    const std::string text = printable(m.error, 500);
                    log(LogSeverity::Error, "Error from control plane: " + text);
-                   if (phase_ == Phase::Authenticated) {
+                   // Anyone may say this before it has proved who it is; a log line is all it gets.
+                   if (phase_ == Phase::Authenticated)
                      callHook("onError", [text](BaseAgentRuntime& agent) { agent.onError(text); });
-                   } else if (phase_ == Phase::Registering || phase_ == Phase::Proving || phase_ == Phase::Proved) {
-                     // Nobody has proved anything yet, so the word counts no more than a lost connection. An honest
-                     // control plane says it of a message it could not read, without which the handshake cannot end.
-                     dropConnection("The control plane could not use a message of the handshake");
-                   }
                    return true;
                  },
                  [](const auto&) { return false; }},

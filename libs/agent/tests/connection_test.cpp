@@ -211,19 +211,6 @@ TEST_F(Connecting, AHandshakeThatCannotBeReadIsBegunAnewAtOnce) {
   EXPECT_EQ(agent->getStatus(), AgentStatus::Connected);
 }
 
-TEST_F(Connecting, AHandshakeThatTheControlPlaneCannotReadIsBegunAnewAtOnce) {
-  bool spoilt = false;
-  cp.onInit = [&] {
-    if (!std::exchange(spoilt, true)) cp.send(protocol::ErrorMessage{"Invalid message"});
-  };
-  make().start();
-  world.run();
-  EXPECT_TRUE(logged("The control plane could not use a message of the handshake"));
-  EXPECT_TRUE(agent->errors.empty()) << "nobody has proved anything yet";
-  world.advance(seconds(5));
-  EXPECT_EQ(agent->getStatus(), AgentStatus::Connected);
-}
-
 TEST_F(Connecting, OtherMessagesFlowDuringAReissue) {
   connect();
   cp.onInit = [&] { cp.intent("during", "text_generation"); };
