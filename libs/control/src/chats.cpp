@@ -288,7 +288,8 @@ void Chats::keep(const ChatPtr& chat) {
   chat->forget = after(context_.options.chatResumeTime, chat, &Chats::forget);
 }
 
-void Chats::forget(const ChatPtr& chat) {
+void Chats::forget(const ChatPtr& which) {
+  const ChatPtr chat = which;  // which may stand in kept_ itself
   if (const auto it = kept_.find(chat->key); it != kept_.end() && it->second == chat) kept_.erase(it);
   keptByAge_.erase(chat->overSince);
   chat->forget.reset();
