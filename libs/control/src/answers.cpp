@@ -12,6 +12,8 @@ namespace {
 constexpr Duration kRetryInterval = milliseconds(20);  // when workers or the store have too much to do
 constexpr Duration kMaxRetryInterval = seconds(5);     // when the disk fails, and goes on failing
 
+constexpr std::size_t kMaxEventDetail = 500;
+
 Error otherIntent() {
   return Error{Errc::PolicyDenied, "the signed result answers another intent than the one that was sent"};
 }
@@ -39,16 +41,21 @@ bool Intents::onAck(const Did& from, const protocol::IntentAck& ack) {
   refused.status = "failed";
   refused.error = ack.reason.value_or("the agent refused the intent");
   refused.code = ack.code.value_or(std::string(wireCode(Errc::PolicyDenied)));
-  const Agent* agent = registry_.find(from);
-  const bool mayWait = intent.order.ttl || intent.asked.size() > 1;
-  if (counts && mayWait && !intent.cancelled && notNow(*refused.code, agent && agent->row.paused)) {
-    giveBack(id, intent, {context_.now(), "busy", *refused.error, {}});
-    busy(from);
-    return true;
-  }
+  if (counts && waitsAfter(refused, id, intent)) return true;
   // It will not run it.
   if (counts) ++context_.counters.intentsFailed;
   end(id, {"failed", std::move(refused)});
+  return true;
+}
+
+bool Intents::waitsAfter(const RunResult& refused, const IntentId& id, Pending& intent) {
+  const Did did = intent.order.did;
+  const Agent* agent = registry_.find(did);
+  const bool ttlLeft = intent.order.ttl && intent.waitUntil > context_.ports.clock.steady();
+  const bool mayWait = ttlLeft || (intent.resendable && (intent.order.ttl || intent.asked.size() > 1));
+  if (!mayWait || intent.cancelled || !refused.code || !notNow(*refused.code, agent && agent->row.paused)) return false;
+  giveBack(id, intent, {context_.now(), "busy", printable(refused.error.value_or(""), kMaxEventDetail), {}});
+  busy(did);
   return true;
 }
 
@@ -72,6 +79,8 @@ bool Intents::onResult(Session& session, protocol::IntentResult result) {
   const bool waiting = mine && it->second.stage != Stage::Answering;
   if (waiting && !mustSign) {
     const bool success = result.status == protocol::ResultStatus::Success;
+    // Without signed results the refusal comes as a result first; the intent_ack that repeats it changes nothing.
+    if (!success && it->second.stage == Stage::Sent && waitsAfter(resultOf(result), id, it->second)) return true;
     ++(success ? context_.counters.intentsSucceeded : context_.counters.intentsFailed);
     end(id, {std::string(statusName(result.status)), resultOf(result)});
     return true;
@@ -79,7 +88,8 @@ bool Intents::onResult(Session& session, protocol::IntentResult result) {
   auto answer = std::make_shared<Answer>();
   if (!waiting) {
     auto& late = lateAnswers_[from];
-    answer->bytes = result.output ? result.output->text.size() : 0;
+    answer->bytes = (result.output ? result.output->text.size() : 0) + result.error.value_or("").size() +
+                    result.signature.value_or("").size();
     if (late.count >= context_.options.maxPendingIntentsPerAgent ||
         (late.count > 0 && late.bytes + answer->bytes > context_.options.maxLateResultBytesPerAgent)) {
       // Not dropped in silence: an agent with an outbox sends them again after its next handshake.
@@ -203,6 +213,8 @@ void Intents::onAnswered(const std::shared_ptr<Answer>& answer, const Status& st
     if (intent.deferred) return end(id, *std::exchange(intent.deferred, std::nullopt));
     const Session* session = registry_.live(from);
     const bool there = session && session->id() == intent.session && !intent.queued;
+    if (intent.cancelled && intent.queued)
+      return fail(id, "failed", Error{Errc::Cancelled, *intent.cancelled + " before the intent was sent"});
     if (there || intent.cancelled || !(intent.resendable || intent.queued)) return;
     enqueue(id, intent);
     return pump(from);
@@ -211,7 +223,7 @@ void Intents::onAnswered(const std::shared_ptr<Answer>& answer, const Status& st
     return refuse(from, id, error.message);
   // Nothing is acknowledged that is not stored: the agent keeps it, and sends it again when it connects next.
   context_.ports.log.error("intent", "could not store the result of " + id.value + ": " + error.message);
-  if (!waiting) return;
+  if (!waiting || error.code == Errc::Malformed) return;  // a damaged row stays damaged
   // Nobody else ends the row, which says `pending` until the disk works again.
   retryDelay_ = std::clamp(retryDelay_ * 2, kRetryInterval, kMaxRetryInterval);
   tryAgain(answer);

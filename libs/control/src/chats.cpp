@@ -14,6 +14,8 @@ constexpr std::size_t kMaxChatMessages = 4096;
 // What an agent has to send what it has left out.
 constexpr Duration kGapTime = seconds(10);
 // What a listener that reads from the past is given per turn of the loop, so that a connection can take it.
+// A longer chunk becomes several events: an event is kept or dropped as a whole.
+constexpr std::size_t kMaxEventBytes = std::size_t{64} << 10;
 constexpr std::size_t kSliceBytes = std::size_t{128} << 10;
 constexpr std::size_t kSliceEvents = 256;
 
@@ -306,14 +308,31 @@ void Chats::bound(Chat& chat) {
   while (logBytes_ > context_.options.maxKeptChatBytesInAll && !keptByAge_.empty() &&
          keptByAge_.begin()->second.get() != &chat)
     forget(ChatPtr(keptByAge_.begin()->second));
-  const auto tooMuch = [&] {
-    return chat.log->bytes() > context_.options.maxKeptChatBytes || logBytes_ > context_.options.maxKeptChatBytesInAll;
+  // Whoever reads along gets what has just come before it may go; it is given out within a few turns of the loop.
+  const auto due = [&] {
+    return chat.listener && chat.listener->live && chat.log->first() >= chat.listener->next &&
+           chat.log->bytes() <= context_.options.maxKeptChatBytes + protocol::kMaxMessageBytes;
   };
-  while (chat.log->size() > 1 && tooMuch()) {
-    const std::size_t before = chat.log->bytes();
-    chat.log->dropOldest();
-    logBytes_ -= before - chat.log->bytes();
+  while (chat.log->size() > 1 && chat.log->bytes() > context_.options.maxKeptChatBytes && !due()) dropOldest(chat);
+  // In all: of the longest first, so that a talkative agent costs nobody else's answer.
+  while (logBytes_ > context_.options.maxKeptChatBytesInAll) {
+    Chat* longest = nullptr;
+    for (const auto& [key, one] : chats_) {
+      if (one->log && one->log->size() > 1 && (!longest || one->log->bytes() > longest->log->bytes()))
+        longest = one.get();
+    }
+    if (!longest) return;
+    const std::size_t enough = longest->log->bytes() / 2;
+    while (longest->log->size() > 1 && longest->log->bytes() > enough &&
+           logBytes_ > context_.options.maxKeptChatBytesInAll)
+      dropOldest(*longest);
   }
+}
+
+void Chats::dropOldest(Chat& chat) {
+  const std::size_t before = chat.log->bytes();
+  chat.log->dropOldest();
+  logBytes_ -= before - chat.log->bytes();
 }
 
 // ---- to the agent ---------------------------------------------------------------------------------------------------
@@ -337,8 +356,15 @@ bool Chats::onResponse(const Did& from, const protocol::ChatResponse& response) 
   if (const Turn turn = judge(chat, response); turn != Turn::Next) return turn == Turn::Handled;
   ++context_.counters.chatChunks;
   dropQuestion(*chat);
-  if (response.chunk && !response.chunk->empty())
-    emit(chat, {response.thinking ? ChatEvent::Kind::Thinking : ChatEvent::Kind::Text, *response.chunk, {}});
+  if (response.chunk) {
+    const auto kind = response.thinking ? ChatEvent::Kind::Thinking : ChatEvent::Kind::Text;
+    for (std::string_view rest = *response.chunk; !rest.empty();) {
+      std::string_view piece = rest.substr(0, kMaxEventBytes);
+      if (piece.size() < rest.size()) piece.remove_suffix(incompleteUtf8Tail(piece));
+      rest.remove_prefix(piece.size());
+      emit(chat, {kind, std::string(piece), {}});
+    }
+  }
   if (response.error) {
     end(chat, codeOf(response), *response.error);
   } else if (response.errorCode) {

@@ -98,6 +98,7 @@ class Chats {
   void forget(const ChatPtr& chat);
   void dropLog(Chat& chat);
   void bound(Chat& chat);
+  void dropOldest(Chat& chat);
 
   // To the agent.
   void onDeadline(const ChatPtr& chat);

@@ -24,8 +24,9 @@ struct Intents::Batch {
     Duration timeout{};  // what is left of it
     std::string action, params;
     SignedIntent made;
-    bool read = false;      // it fits into this batch
-    bool recorded = false;  // it may be sent
+    bool read = false;                   // it fits into this batch
+    bool recorded = false;               // it may be sent
+    std::optional<Error> unusable = {};  // its row is damaged, or gone
   };
   std::vector<Item> items;
   WallTime now{};
@@ -36,8 +37,13 @@ struct Intents::Batch {
   Status read(store::ControlReader& reader) {
     std::size_t used = 0;
     for (auto& item : items) {
-      VC_TRY_ASSIGN(auto row, reader.intent(item.id));
-      if (!row) return Error{Errc::NotFound, "the intent " + item.id.value + " is not in the store any more"};
+      auto found = reader.intent(item.id);
+      if (!found && found.error().code != Errc::Malformed) return found.error();
+      if (!found || !*found) {
+        item.unusable = found ? Error{Errc::NotFound, "the intent is not in the store any more"} : found.error();
+        continue;
+      }
+      auto& row = *found;
       const std::size_t size = row->params.size();
       if (used + size > room && !(used == 0 && firstMayBeLonger)) return {};
       used += size;
@@ -60,10 +66,15 @@ struct Intents::Batch {
     w.key("intentIds").beginArray();
     bool any = false;
     for (auto& item : items) {
+      if (item.unusable) continue;
       if (!item.read) break;
       const Status status = writer.recordSend(
           item.id, {item.made.token, now, now + std::chrono::duration_cast<milliseconds>(item.timeout), resendable});
       if (!status && status.error().code == Errc::Conflict) continue;  // it has ended meanwhile
+      if (!status && (status.error().code == Errc::Malformed || status.error().code == Errc::NotFound)) {
+        item.unusable = status.error();
+        continue;
+      }
       VC_TRY(status);
       item.recorded = any = true;
       w.value(item.id.value);
@@ -117,7 +128,8 @@ void Intents::giveBack(const IntentId& id, Pending& intent, store::IntentEventRo
         if (it == pending_.end() || it->second.stage != Stage::Waiting || !it->second.queued) return;
         enqueue(id, it->second);
         pump(it->second.order.did);
-      });
+      },
+      Journal::HearsOf::Success);
 }
 
 void Intents::startDeadline(const IntentId& id, Pending& intent, SteadyTime due) {
@@ -204,6 +216,8 @@ void Intents::pump(const Did& did) {
     for (const auto& [place, id] : found->second.waiting) {
       if (!pending_.at(id).queued) unsafe.push_back(id);
     }
+    // All of them first, for an end pumps the line too.
+    for (const auto& id : unsafe) found->second.waiting.erase(pending_.at(id).place);
     for (const auto& id : unsafe) {
       fail(id, "lost",
            Error{Errc::Unavailable,
@@ -267,7 +281,10 @@ void Intents::onPrepared(const Did& did, const std::shared_ptr<Batch>& batch, co
       intent.asked.push_back(item.made.hash);
     }
     if (intent.stage != Stage::Preparing) continue;  // answered or cancelled meanwhile
-    if (recorded)
+    if (item.unusable) {                             // others must not wait behind it
+      context_.ports.log.error("intent", "cannot send the intent " + item.id.value + ": " + item.unusable->message);
+      fail(item.id, "lost", *item.unusable);
+    } else if (recorded)
       deliver(item.id, intent, *batch, i);
     else
       enqueue(item.id, intent);
@@ -285,7 +302,7 @@ void Intents::onPrepared(const Did& did, const std::shared_ptr<Batch>& batch, co
       context_.ports.log.error("intent", "could not send what waits for " + did.value + ": " + status.error().message);
     return retryLater(did, line->second, full ? kRetryInterval : kRetryAfterFailure);
   }
-  const auto unread = [](const Batch::Item& item) { return !item.read; };
+  const auto unread = [](const Batch::Item& item) { return !item.read && !item.unusable; };
   if (std::any_of(batch->items.begin(), batch->items.end(), unread)) line->second.full = line->second.bytes > 0;
   pump(did);
 }

@@ -466,8 +466,9 @@ void Intents::agentRemoved(const Did& did) {
   if (line == lines_.end()) return;
   const auto ids = line->second.all;
   for (const auto& id : ids) {
-    const Pending& intent = pending_.at(id);
-    if (intent.queued)
+    const auto intent = pending_.find(id);
+    if (intent == pending_.end()) continue;  // the end of one before has ended it too
+    if (intent->second.queued)
       fail(id, "failed", Error{Errc::NotFound, "the agent was removed before it took the intent"});
     else
       fail(id, "lost", Error{Errc::NotFound, "the agent was removed before it answered; the intent may have run"});

@@ -147,6 +147,8 @@ class Intents {
     end(id, End::failure(std::move(status), std::move(error)));
   }
   std::optional<Pending> take(const IntentId& id);
+  // answers.cpp: whether an agent's refusal leaves the intent waiting for it, and if so, gives it back.
+  bool waitsAfter(const RunResult& refused, const IntentId& id, Pending& intent);
   static void answer(Pending& intent, const Result<RunResult>& answer);
   void note(const IntentId& id, std::string event, std::string detail);
   void add(const IntentId& id, Pending intent);

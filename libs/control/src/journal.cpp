@@ -82,12 +82,13 @@ void Journal::write(Work work, AuditEntry entry, Done done) {
   context_.ports.loop.post(context_.ifAlive([done = std::move(done)] { done(Error{Errc::Busy, kStoreIsFull}); }));
 }
 
-void Journal::writeSurely(Work work, std::optional<AuditEntry> entry, Done done) {
+void Journal::writeSurely(Work work, std::optional<AuditEntry> entry, Done done, HearsOf hears) {
   const bool changesRows = work != nullptr;
   auto sure = std::make_shared<Sure>();
   sure->what = entry ? entry->action : "a row";
   sure->done = std::move(done);
   sure->mustSucceed = changesRows;
+  sure->hears = hears;
   sure->work = withAudit(std::move(work), std::move(entry));
   submitSurely(std::move(sure));
 }
@@ -102,9 +103,12 @@ void Journal::submitSurely(std::shared_ptr<Sure> sure) {
 void Journal::onSure(const std::shared_ptr<Sure>& sure, const Status& status) {
   if (status) failedDelay_ = Duration(0);
   if (!status) context_.ports.log.error("store", "could not store " + sure->what + ": " + status.error().message);
-  if (const Done done = std::exchange(sure->done, nullptr)) done(status);
   const bool disk = !status && (status.error().code == Errc::Io || status.error().code == Errc::Busy);
-  if (!disk || !sure->mustSucceed || failed_.size() >= kMaxFailed) return;
+  const bool again = disk && sure->mustSucceed && failed_.size() < kMaxFailed;
+  if (!again || sure->hears == HearsOf::FirstFailure) {
+    if (const Done done = std::exchange(sure->done, nullptr)) done(status);
+  }
+  if (!again) return;
   failed_.push_back(sure);
   if (failed_.size() > 1) return;
   failedDelay_ = std::clamp(failedDelay_ * 2, kRetryInterval, kMaxRetryInterval);

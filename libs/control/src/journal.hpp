@@ -42,7 +42,10 @@ class Journal {
   // For what has happened already and must not be lost: a full queue is tried again until it takes the work, and a disk
   // that fails until it works, with growing pauses, up to 100,000 works. Failures are logged, and `done` hears of the
   // first one, for nobody is to wait for a disk; without `work` there is no second try.
-  void writeSurely(Work work, std::optional<AuditEntry> entry, Done done = nullptr);
+  // With HearsOf::Success `done` waits for the disk instead, unless more works wait for it than are kept.
+  enum class HearsOf : bool { FirstFailure, Success };
+  void writeSurely(Work work, std::optional<AuditEntry> entry, Done done = nullptr,
+                   HearsOf hears = HearsOf::FirstFailure);
   void record(AuditEntry entry) { writeSurely(nullptr, std::move(entry)); }
   // Blocking; at start. `work` fills the entries; nothing is written when there are none.
   using Audited = std::function<Result<std::vector<AuditEntry>>(store::ControlWriter&)>;
@@ -80,6 +83,7 @@ class Journal {
     std::string what;
     Done done;
     bool mustSucceed = false;  // rows say something else until it does
+    HearsOf hears = HearsOf::FirstFailure;
   };
   void submitSurely(std::shared_ptr<Sure> sure);
   void onSure(const std::shared_ptr<Sure>& sure, const Status& status);

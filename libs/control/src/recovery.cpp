@@ -59,6 +59,7 @@ Status readLeft(store::ControlReader& reader, const std::string& status, std::ve
       // Those that were sent: their other tokens, and whether somebody wanted them to stop.
       if (!left.open.row.token.empty()) {
         VC_TRY_ASSIGN(left.events, reader.intentEvents(left.open.row.id));
+        std::erase_if(left.events, [](const auto& event) { return !event.token && event.event != "cancelled"; });
       }
       into.push_back(std::move(left));
     }

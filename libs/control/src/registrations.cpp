@@ -159,7 +159,8 @@ void Registrations::expire(const Did& did) {
   if (it == pending_.end()) return;
   const RegistrationId id = it->second.id;
   auto done = [this, did, id](const Status& status) {
-    if (!status && status.error().code == Errc::Busy) {
+    const bool decided = !status && (status.error().code == Errc::Conflict || status.error().code == Errc::NotFound);
+    if (!status && !decided) {
       if (const auto waiting = pending_.find(did); waiting != pending_.end()) {
         waiting->second.expiry = context_.ports.loop.after(seconds(1), [this, did] { expire(did); });
       }

@@ -412,6 +412,31 @@ TEST_F(ChatAgain, KeepsTheNewestOfALongAnswer) {
   EXPECT_EQ(resume("c1", 35).log->size(), 5u * 52);
 }
 
+TEST_F(ChatAgain, APieceLongerThanWhatIsKeptReachesWhoReadsAlong) {
+  auto reader = ask("c1", Resumable::Yes);
+  ChatResponse all = piece(0, "");
+  for (int i = 0; i < 1'000'000; ++i) *all.chunk += "äx";
+  all.done = true;
+  agent->send(all);
+  run();
+  std::string heard;
+  for (const char c : *reader.log) {
+    if (c != '[' && c != ']') heard += c;
+  }
+  EXPECT_TRUE(heard == *all.chunk + "done");
+}
+
+TEST_F(ChatAgain, ATalkativeAnswerCostsNobodyElsesBeginning) {
+  options.maxKeptChatBytesInAll = 300'000;
+  restart();
+  comeBack();
+  auto quiet = ask("quiet", Resumable::Yes);
+  say(0, "zero");
+  auto loud = ask("loud", Resumable::Yes);
+  for (int i = 0; i < 8; ++i) say(i, std::string(100'000, 'x'));
+  EXPECT_EQ(*resume("quiet", 0).log, "[zero]");
+}
+
 TEST_F(ChatAgain, AnswersThatAreOverMakeRoomForOthers) {
   options.maxKeptChatBytesInAll = 2000;
   restart();

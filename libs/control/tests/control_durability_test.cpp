@@ -1,4 +1,6 @@
 // Intents that outlast their connection, their control plane, and an agent that is away: each is answered once.
+#include <sqlite3.h>
+
 #include "control_fixture.hpp"
 
 namespace vaultysclaw::control::testing {
@@ -457,6 +459,59 @@ TEST_F(Durability, ABusyAgentPutsOneThatMayWaitBack) {
   EXPECT_EQ(intentRow(id).resultSignatureValid, true);
 }
 
+TEST_F(Durability, ARefusalThatComesAsAnUnsignedResultPutsItBackToo) {
+  TestAgent::Options o = full();
+  o.features = {"control-v2", "intent-v2", "seal"};
+  auto agent = connectedAgent(o);
+  auto reply = ask(request(agent->did(), seconds(3600)));
+  const IntentId id = agent->last<Intent>()->id;
+  IntentResult refused;
+  refused.intentId = id;
+  refused.status = ResultStatus::Failed;
+  refused.error = "full";
+  refused.code = "busy";
+  agent->send(refused);
+  agent->send(IntentAck{id.value, false, "full", "busy"});
+  run();
+  EXPECT_FALSE(reply.done());
+  EXPECT_EQ(status(id), "queued");
+  EXPECT_EQ(history(id), (std::vector<std::string>{"accepted", "sent", "busy"}));
+  loop.advance(seconds(1));
+  EXPECT_EQ(agent->count<Intent>(), 2U);
+}
+
+TEST_F(Durability, ARefusalEndsOneThatCannotBeSentAgainWhenItsTimeToWaitIsOver) {
+  auto agent = connectedAgent();
+  auto one = ask(request(agent->did(), seconds(1))), two = ask(request(agent->did(), seconds(1)));
+  const auto ids = intentsOf(*agent);
+  ASSERT_EQ(ids.size(), 2U);
+  loop.advance(seconds(2));
+  for (const auto& id : ids) agent->send(IntentAck{id.value, false, "full", "busy"});
+  run();
+  for (const auto* reply : {&one, &two}) {
+    ASSERT_TRUE(reply->done() && (*reply)->ok());
+    EXPECT_EQ((**reply)->code, "busy") << "it has said that it does not run it";
+  }
+}
+
+TEST_F(Durability, ADamagedRowHoldsUpNoOther) {
+  auto agent = awayAgent();
+  auto damaged = ask(request(agent->did(), seconds(3600))), whole = ask(request(agent->did(), seconds(3600)));
+  plane.reset();
+  store.reset();
+  sqlite3* db = nullptr;
+  ASSERT_EQ(sqlite3_open(storePath().c_str(), &db), SQLITE_OK);
+  EXPECT_EQ(sqlite3_exec(db, "UPDATE intents SET params = '{\"n\":2}' WHERE rowid = (SELECT min(rowid) FROM intents)",
+                         nullptr, nullptr, nullptr),
+            SQLITE_OK);
+  sqlite3_close(db);
+  openStore();
+  restart();
+  comeBack(*agent);
+  ASSERT_EQ(intentsOf(*agent).size(), 1U);
+  EXPECT_EQ(status(intentsOf(*agent).front()), "pending") << "the whole one";
+}
+
 TEST_F(Durability, ABusyAgentRefusesAFirstSendingAtOnce) {
   auto agent = connectedAgent(full());
   auto reply = ask(request(agent->did()));
@@ -760,6 +815,17 @@ TEST_F(Durability, TheHistoryIsBounded) {
   EXPECT_EQ(std::count(events.begin(), events.end(), "more"), 1);
   EXPECT_EQ(std::count(events.begin(), events.end(), "resent"), store::kMaxIntentTokens - 1);
   EXPECT_GT(intentRow(id).row.sends, 100);
+  // A cancellation is kept behind them, for it decides what a restart does.
+  agent->onMessage = nullptr;
+  agent->send(Heartbeat{});
+  loop.advance(seconds(61));
+  ASSERT_EQ(status(id), "pending");
+  agent->disconnect();
+  run();
+  plane->cancelIntent(id, "nobody needs it");
+  run();
+  const auto after = history(id);
+  EXPECT_EQ(std::count(after.begin(), after.end(), "cancelled"), 1);
 }
 
 }  // namespace

@@ -42,9 +42,10 @@ class ControlTest : public ::testing::Test {
     store.reset();
   }
 
+  std::filesystem::path storePath() const { return directory_ / "control.db"; }
   void openStore(store::WriterThread thread = store::WriterThread::No) {
     store.reset();
-    auto opened = store::openControlStore({directory_ / "control.db", thread});
+    auto opened = store::openControlStore({storePath(), thread});
     ASSERT_TRUE(opened.ok()) << opened.error().message;
     store = std::move(opened).value();
   }

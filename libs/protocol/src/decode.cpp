@@ -13,7 +13,7 @@ namespace {
 
 constexpr auto kRequired = Presence::Required;
 constexpr auto kOptional = Presence::Optional;
-constexpr std::size_t kMaxTraceLength = 512;
+constexpr std::size_t kMaxTraceLength = 512, kMaxCodeLength = 64, kMaxLabelLength = 256;
 
 std::vector<std::string> capabilitiesOf(Fields& f, Presence presence = kOptional) {
   return f.capabilities("capabilities", presence);
@@ -27,6 +27,17 @@ std::optional<TraceContext> traceOf(Fields& f, std::string_view name) {
   auto state = trace.textIfString("tracestate");
   if (!parent || parent->size() > kMaxTraceLength || (state && state->size() > kMaxTraceLength)) return std::nullopt;
   return TraceContext{std::move(*parent), std::move(state).value_or(std::string())};
+}
+
+// Codes are words for programs; what is longer is none, and would be kept in rows and lists of which there are many.
+void checkCode(Fields& f, std::string_view name, const std::optional<std::string>& code) {
+  if (code && code->size() > kMaxCodeLength) f.fail(name, "must be at most 64 bytes");
+}
+
+// What is only shown, if it has a length to be shown.
+std::optional<std::string> labelOf(Fields& f, std::string_view name) {
+  auto label = f.optionalText(name);
+  return label && label->size() <= kMaxLabelLength ? label : std::nullopt;
 }
 
 TokenCount tokensOf(Fields& f, std::string_view name) {
@@ -57,8 +68,11 @@ void read(Fields& f, Heartbeat& m) {
   m.name = f.name("name");
   Fields llm = f.object("activeLlm");
   if (llm.has("provider") && llm.has("model")) {
-    m.llmProvider = llm.optionalText("provider");
-    m.llmModel = llm.optionalText("model");
+    auto provider = labelOf(llm, "provider"), model = labelOf(llm, "model");
+    if (provider && model) {
+      m.llmProvider = std::move(provider);
+      m.llmModel = std::move(model);
+    }
   }
   Fields usage = f.object("tokenUsage");
   m.usageTotal = tokensOf(usage, "total");
@@ -83,6 +97,7 @@ void read(Fields& f, IntentResult& m) {
   m.output = f.raw("output");
   m.error = f.textIfString("error");
   m.code = f.optionalText("code");
+  checkCode(f, "code", m.code);
   m.executedAt = f.optionalTime("executedAt").value_or(WallTime{});
   m.signature = f.optionalText("signature");
   m.publicKey = f.optionalText("publicKey");
@@ -93,6 +108,7 @@ void read(Fields& f, IntentAck& m) {
   m.success = f.boolean("success", kRequired);
   m.reason = f.textIfString("reason");
   m.code = f.textIfString("code");
+  checkCode(f, "code", m.code);
 }
 
 void read(Fields& f, ChatResponse& m) {
@@ -103,6 +119,8 @@ void read(Fields& f, ChatResponse& m) {
   m.error = f.optionalText("error");
   m.errorCode = f.optionalText("errorCode");
   m.code = f.optionalText("code");
+  checkCode(f, "errorCode", m.errorCode);
+  checkCode(f, "code", m.code);
   m.seq = f.optionalCount("seq");
   m.questionId = f.optionalId("questionId");
 }

@@ -312,8 +312,10 @@ Status Writer::insertEvent(const IntentId& id, const IntentEventRow& event) {
 Status Writer::addIntentEvent(const IntentId& id, const IntentEventRow& event) {
   VC_TRY_ASSIGN(const std::int64_t count,
                 numberFor("SELECT COUNT(*) FROM intent_events WHERE intent_id = ? AND token IS NULL", id));
-  if (count >= kMaxIntentEvents) return {};
-  if (count + 1 == kMaxIntentEvents) return insertEvent(id, {.at = event.at, .event = "more"});
+  // Which comes once, and decides what a restart does with the intent.
+  const bool decides = event.event == "cancelled";
+  if (count >= kMaxIntentEvents && !decides) return {};
+  if (count + 1 == kMaxIntentEvents && !decides) return insertEvent(id, {.at = event.at, .event = "more"});
   return insertEvent(id, {.at = event.at, .event = event.event, .detail = event.detail});
 }
 
