@@ -31,7 +31,7 @@ TEST_F(CliPeople, UsersAreATable) {
 TEST_F(CliPeople, UsersAreChangedByName) {
   on("GET /api/users/bob", user("bob"));
   on("PATCH /api/users/u-1", user("bob"));
-  on("DELETE /api/users/u-1", {204, "", {}});
+  on("DELETE /api/users/u-1", Reply{204, "", {}});
   on("POST /api/users", user("bob"), 201);
   EXPECT_EQ(run({"users", "add", "bob", "--role", "admin"}).code, kOk);
   EXPECT_EQ(requests().back().body, R"({"name":"bob","role":"admin"})");
@@ -69,7 +69,7 @@ TEST_F(CliPeople, ANewKeyIsPrintedOnceOrWrittenForOneAlone) {
   std::getline(file, line);
   EXPECT_EQ(line, "vcp_secret");
 
-  on("DELETE /api/keys/k-1", {204, "", {}});
+  on("DELETE /api/keys/k-1", Reply{204, "", {}});
   const Outcome again = run({"keys", "create", "--out", path});
   EXPECT_EQ(again.code, kFailed) << "no file is overwritten";
   EXPECT_THAT(again.out + again.err, Not(HasSubstr("vcp_secret")));
@@ -83,7 +83,7 @@ TEST_F(CliPeople, KeysAreListedAndRevoked) {
   EXPECT_THAT(list.out, HasSubstr("read,run"));
   EXPECT_THAT(list.out, HasSubstr("revoked"));
   EXPECT_EQ(requests().back().query["user"], "bob");
-  on("DELETE /api/keys/k-1", {204, "", {}});
+  on("DELETE /api/keys/k-1", Reply{204, "", {}});
   EXPECT_EQ(run({"keys", "revoke", "k-1", "--user", "bob"}).code, kOk);
   EXPECT_EQ(requests().back().query["user"], "bob");
   on("GET /api/keys", json{{"error", "your key may not do this: it needs scope read"}}, 403);
