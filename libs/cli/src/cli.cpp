@@ -70,6 +70,8 @@ class CommandLine {
     addChat();
     addIntents();
     addAudit();
+    addUsers();
+    addKeys();
     addId();
     addCompletion();
   }
@@ -324,12 +326,75 @@ class CommandLine {
                       "  vaultysclaw audit --action registration.approve\n  vaultysclaw audit verify",
                       [this](Context& context) { return listAudit(context, audit_); });
     c.require_subcommand(0, 1);
-    text(c, "--actor", audit_.actor, "Only what this DID, operator or system did");
+    text(c, "--actor", audit_.actor, "Only what this DID, user:NAME or system did");
     text(c, "--action", audit_.action, "Only this kind");
     text(c, "--target", audit_.target, "Only what was done to this");
     page(c, audit_.page);
     command(c, "verify", "Checks the hash chain over all rows", "  vaultysclaw audit verify",
             [](Context& context) { return verifyAudit(context); });
+  }
+
+  void addUsers() {
+    auto& c = command(app_, "users", "Lists who may use this control plane; adds, changes or removes one",
+                      "  vaultysclaw users list\n  vaultysclaw users add bob --role admin\n"
+                      "  vaultysclaw users disable bob",
+                      nullptr);
+    c.require_subcommand(1);
+    auto& list = command(c, "list", "Lists users", "  vaultysclaw users list --json",
+                         [this](Context& context) { return listUsers(context, userPage_); });
+    page(list, userPage_);
+    const auto one = [&](const char* name, const char* about, const std::string& example,
+                         int (*action)(Context&, const std::string&)) {
+      auto& added = command(c, name, about, "  vaultysclaw users " + example,
+                            [this, action](Context& context) { return action(context, user_); });
+      added.add_option("user", user_, "The user: name or id")->required();
+    };
+    const std::vector<std::string> roles = {"owner", "admin", "member"};
+    const char* aboutRole = "member: reads and runs; admin: operates and manages; owner: manages owners too";
+    auto& add = command(c, "add", "Adds a user, who then needs a key", "  vaultysclaw users add bob --role member",
+                        [this](Context& context) { return addUser(context, user_, role_); });
+    add.add_option("user", user_, "Name: 1 to 64 of a-z, 0-9, . _ and -")->required();
+    choice(add, "--role", role_, aboutRole, roles);
+    one("show", "Shows one user", "show bob --json", showUser);
+    auto& role = command(c, "set-role", "Changes what a user may do at most", "  vaultysclaw users set-role bob admin",
+                         [this](Context& context) { return setUserRole(context, user_, newRole_); });
+    role.add_option("user", user_, "The user: name or id")->required();
+    choice(role, "role", newRole_, aboutRole, roles)->required();
+    one("disable", "Lets none of a user's keys in until it is enabled", "disable bob", disableUser);
+    one("enable", "Lets a disabled user's keys in again", "enable bob", enableUser);
+    one("remove", "Removes a user and the user's keys", "remove bob", removeUser);
+  }
+
+  void addKeys() {
+    auto& c =
+        command(app_, "keys", "Lists, makes and revokes API keys",
+                "  vaultysclaw keys list\n"
+                "  vaultysclaw keys create --user bob --name laptop --scopes read,run --expires 90d --out bob.key\n"
+                "  vaultysclaw keys revoke 0190c0de-...",
+                nullptr);
+    c.require_subcommand(1);
+    const char* whose = "Whose, by name or id; your own without it";
+    auto& list = command(c, "list", "Lists keys, never the secrets", "  vaultysclaw keys list --user bob",
+                         [this](Context& context) { return listKeys(context, keys_); });
+    text(list, "--user", keys_.user, whose);
+    page(list, keys_.page);
+    auto& create = command(c, "create", "Makes a key and prints it this once",
+                           "  vaultysclaw keys create --name ci --scopes read,run --expires 30d --out ci.key",
+                           [this](Context& context) { return createKey(context, keys_); });
+    text(create, "--user", keys_.user, whose);
+    text(create, "--name", keys_.name, "To tell it from others");
+    create.add_option("--scopes,--scope", keys_.scopes, "Some of read, run, operate, admin, separated by commas")
+        ->delimiter(',')
+        ->allow_extra_args(false)
+        ->capture_default_str()
+        ->check(CLI::IsMember({"read", "run", "operate", "admin"}));
+    text(create, "--expires", keys_.expiresAt, "When it ends: 2027-01-31T12:00:00Z, or 30d, 12h, 45m from now")
+        ->transform(CLI::Validator([](std::string& given) { return readExpiry(given); }, ""));
+    file(create, "--out", keys_.outFile, "Writes the key to this new file, for you alone, and does not print it");
+    auto& revoke = command(c, "revoke", "Ends a key at once", "  vaultysclaw keys revoke 0190c0de-... --user bob",
+                           [this](Context& context) { return revokeKey(context, keys_); });
+    revoke.add_option("id", keys_.id, "Its id, as 'vaultysclaw keys list' shows it")->required();
+    text(revoke, "--user", keys_.user, whose);
   }
 
   void addId() {
@@ -416,6 +481,9 @@ class CommandLine {
   IntentsOptions intents_;
   AuditOptions audit_;
   TrustOptions trust_;
+  PageOptions userPage_;
+  KeysOptions keys_;
+  std::string user_, role_ = "member", newRole_;
   std::string agent_, registration_, reason_, message_, intent_, path_, shell_;
 };
 

@@ -14,6 +14,10 @@ struct PageOptions {
   int offset = 0;
 };
 
+// For the query of a list, and what to say when there is more of it.
+std::string pageQuery(const PageOptions& page);
+void printMore(Context& context, const Json& body, const PageOptions& page);
+
 struct AgentsOptions {
   std::string status, search;
   PageOptions page;
@@ -73,6 +77,25 @@ struct AuditOptions {
 };
 int listAudit(Context& context, const AuditOptions& options);
 int verifyAudit(Context& context);
+
+// A user is given by name, or by id.
+int listUsers(Context& context, const PageOptions& page);
+int addUser(Context& context, const std::string& user, const std::string& role);
+int showUser(Context& context, const std::string& user);
+int setUserRole(Context& context, const std::string& user, const std::string& role);
+int disableUser(Context& context, const std::string& user);
+int enableUser(Context& context, const std::string& user);
+int removeUser(Context& context, const std::string& user);
+
+struct KeysOptions {
+  std::string user;  // empty: one's own
+  std::string name = "key", expiresAt, outFile, id;
+  std::vector<std::string> scopes{"read"};
+  PageOptions page;
+};
+int listKeys(Context& context, const KeysOptions& options);
+int createKey(Context& context, const KeysOptions& options);
+int revokeKey(Context& context, const KeysOptions& options);
 
 int newIdentity(Context& context, const std::string& path);
 int showIdentity(Context& context, const std::string& path);

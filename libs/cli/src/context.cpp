@@ -103,8 +103,17 @@ void Context::explain(const ClientReply& reply) {
                        ": is that this control plane's file? --token-file gives another."
                  : "The token came from VAULTYSCLAW_TOKEN.";
       break;
+    case 403:
+      if (textOf(body, "error").find("your key may not") != std::string::npos)
+        next = "A user with the right role makes a wider one: vaultysclaw keys create --scopes ...";
+      break;
     case 404:
-      next = "'vaultysclaw agents' and 'vaultysclaw registrations list' show what there is.";
+      next = textOf(body, "error").starts_with("no user") ? "'vaultysclaw users list' shows who there is."
+             : textOf(body, "error").starts_with("no key")
+                 ? "'vaultysclaw keys list' shows them, with --user those of "
+                   "another user."
+                 : "'vaultysclaw agents' and 'vaultysclaw registrations list' "
+                   "show what there is.";
       break;
     case 503:
       next = "'vaultysclaw agents' shows which agents are connected.";

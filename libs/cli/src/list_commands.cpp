@@ -6,19 +6,8 @@
 namespace vaultysclaw::cli {
 namespace {
 
-std::string pageQuery(const PageOptions& page) {
-  return "limit=" + std::to_string(page.limit) + "&offset=" + std::to_string(page.offset);
-}
-
 std::string parameter(const char* name, const std::string& value) {
   return value.empty() ? "" : std::string("&") + name + "=" + percentEncode(value);
-}
-
-void printMore(Context& context, const Json& body, const PageOptions& page) {
-  const auto it = body.find("pagination");
-  if (it == body.end() || !it->value("hasMore", false)) return;
-  const auto next = static_cast<std::int64_t>(page.offset) + page.limit;
-  context.err() << "(" << terminalText(textOf(*it, "total")) << " in all: --offset " << next << " shows the next)\n";
 }
 
 void line(Context& context, const char* label, const std::string& value, Style style = Style::Plain) {
@@ -122,6 +111,17 @@ void writeGrant(JsonWriter& w, const GrantOptions& options) {
 }
 
 }  // namespace
+
+std::string pageQuery(const PageOptions& page) {
+  return "limit=" + std::to_string(page.limit) + "&offset=" + std::to_string(page.offset);
+}
+
+void printMore(Context& context, const Json& body, const PageOptions& page) {
+  const auto it = body.find("pagination");
+  if (it == body.end() || !it->value("hasMore", false)) return;
+  const auto next = static_cast<std::int64_t>(page.offset) + page.limit;
+  context.err() << "(" << terminalText(textOf(*it, "total")) << " in all: --offset " << next << " shows the next)\n";
+}
 
 int listAgents(Context& context, const AgentsOptions& options) {
   auto answer = context.call("GET", "/api/agents?" + pageQuery(options.page) + parameter("status", options.status) +

@@ -36,6 +36,7 @@ class BentReader final : public store::ControlReader {
   Result<store::Listing<store::IntentRow>> intents(const store::IntentFilter&, store::Page) override { return no(); }
   Result<store::Listing<store::AuditRow>> audit(const store::AuditFilter&, store::Page) override { return no(); }
   Result<std::optional<store::AuditRow>> lastAudit() override { return no(); }
+  Result<std::vector<store::UserRow>> users() override { return no(); }
   Result<std::vector<store::ApiTokenRow>> apiTokens() override { return no(); }
   Result<std::optional<store::IntentRow>> intentByKey(const std::string&, const std::string&) override { return no(); }
   Result<std::vector<store::IntentEventRow>> intentEvents(const IntentId&) override { return no(); }

@@ -556,7 +556,12 @@ TEST_F(Sessions, ApiTokenIsMadeOnce) {
   EXPECT_NE(asText(second->view()), asText(token->view()));
   ASSERT_TRUE(store
                   ->readBlocking([](store::ControlReader& reader) -> Status {
-                    EXPECT_EQ(reader.apiTokens().value().size(), 2U);
+                    const auto users = reader.users().value();
+                    EXPECT_EQ(users.size(), 1U);
+                    EXPECT_EQ(users.at(0).role, "owner");
+                    const auto keys = reader.apiTokens().value();
+                    EXPECT_EQ(keys.size(), 2U);
+                    for (const auto& key : keys) EXPECT_EQ(key.user, users.at(0).id);
                     return {};
                   })
                   .ok());

@@ -90,7 +90,7 @@ TEST_F(RestDurability, AnOperatorCancels) {
   const Answer a = send("POST", "/api/intents/i-7/cancel");
   EXPECT_EQ(a.status, 202);
   EXPECT_EQ(a.parsed()["intentId"], "i-7");
-  EXPECT_EQ(plane.cancelledIntents, std::vector<std::string>{"i-7 by operator"});
+  EXPECT_EQ(plane.cancelledIntents, std::vector<std::string>{"i-7 by user:owner"});
   EXPECT_EQ(send("POST", "/api/intents/i-7/cancel", R"({"why":1})").status, 400);
   plane.error = Error{Errc::Conflict, "the intent has ended already as success"};
   EXPECT_EQ(send("POST", "/api/intents/i-7/cancel").status, 409);

@@ -245,7 +245,7 @@ class ScriptedPlane final : public ControlPlane {
   std::shared_ptr<int> alive_ = std::make_shared<int>();  // last: gone before the callbacks above
 };
 
-// Knows one API token and nothing else.
+// Knows one user with one API token and nothing else.
 class TokenStore final : public store::ControlStore {
  public:
   bool write(Work, std::function<void(Status)>) override { return false; }
@@ -279,9 +279,16 @@ class TokenStore final : public store::ControlStore {
     Result<store::Listing<store::AuditRow>> audit(const store::AuditFilter&, store::Page) override { return none(); }
     Result<std::vector<store::AuditRow>> auditRange(std::int64_t, std::int64_t) override { return none(); }
     Result<std::optional<store::AuditRow>> lastAudit() override { return none(); }
+    Result<std::vector<store::UserRow>> users() override {
+      return std::vector<store::UserRow>{{.id = store::UserId("u"), .name = "owner", .role = "owner"}};
+    }
     Result<std::vector<store::ApiTokenRow>> apiTokens() override {
       const auto hash = identity::sha256(asBytes(kToken));
-      return std::vector<store::ApiTokenRow>{{TokenId("t"), "operator", Bytes(hash.begin(), hash.end()), {}}};
+      return std::vector<store::ApiTokenRow>{{.id = TokenId("t"),
+                                              .name = "operator",
+                                              .hash = Bytes(hash.begin(), hash.end()),
+                                              .user = store::UserId("u"),
+                                              .scopes = "read run operate admin"}};
     }
     Result<std::optional<std::string>> meta(const std::string&) override { return none(); }
     static Error none() { return {Errc::Unsupported, "not in this test"}; }

@@ -138,6 +138,13 @@ TEST_F(ControlMigration, FromVersion1KeepsEveryRow) {
       EXPECT_EQ(audit->hash, (Bytes{1}));
       VC_TRY_ASSIGN(const auto tokens, r.apiTokens());
       EXPECT_EQ(tokens.size(), 1U);
+      if (tokens.size() == 1) {
+        EXPECT_EQ(tokens[0].hash, (Bytes{3, 4}));
+        EXPECT_TRUE(tokens[0].user.empty() && tokens[0].scopes.empty());
+        EXPECT_FALSE(tokens[0].expiresAt || tokens[0].lastUsedAt || tokens[0].revokedAt);
+      }
+      VC_TRY_ASSIGN(const auto users, r.users());
+      EXPECT_TRUE(users.empty());
       VC_TRY_ASSIGN(const auto meta, r.meta("k"));
       EXPECT_EQ(meta, "v");
       return {};

@@ -511,6 +511,48 @@ TEST_P(ControlStoreContract, NumbersAuditRowsWithoutGaps) {
       0);
 }
 
+TEST_P(ControlStoreContract, KeepsUsersAndTheirKeys) {
+  const UserRow ann{.id = UserId("u1"), .name = kNasty, .role = "owner", .createdAt = fromUnixMillis(1)};
+  UserRow bob{.id = UserId("u2"), .name = "bob", .role = "member", .disabled = true, .version = 7};
+  bob.createdAt = fromUnixMillis(2);
+  VC_EXPECT_OK(write([&](ControlWriter& w) -> Status {
+    VC_TRY(w.putUser(ann));
+    return w.putUser(bob);
+  }));
+  UserRow twin = ann;
+  twin.id = UserId("u3");
+  VC_EXPECT_ERROR(Errc::Conflict, write([&](ControlWriter& w) { return w.putUser(twin); }));
+  auto users = read([](ControlReader& r) { return r.users(); });
+  ASSERT_EQ(users.size(), 2u);
+  EXPECT_EQ(users[0].name, kNasty);
+  EXPECT_EQ(users[0].role, "owner");
+  EXPECT_FALSE(users[0].disabled);
+  EXPECT_TRUE(users[1].disabled);
+  EXPECT_EQ(users[1].version, 7);
+
+  const ApiTokenRow key{.id = TokenId("t1"),
+                        .name = "k",
+                        .hash = Bytes(32, 5),
+                        .createdAt = fromUnixMillis(1),
+                        .user = bob.id,
+                        .scopes = "read run",
+                        .expiresAt = fromUnixMillis(3),
+                        .lastUsedAt = fromUnixMillis(4),
+                        .revokedAt = fromUnixMillis(5)};
+  VC_EXPECT_OK(write([&](ControlWriter& w) { return w.putApiToken(key); }));
+  auto keys = read([](ControlReader& r) { return r.apiTokens(); });
+  ASSERT_EQ(keys.size(), 1u);
+  EXPECT_EQ(keys[0].user, bob.id);
+  EXPECT_EQ(keys[0].scopes, "read run");
+  EXPECT_EQ(keys[0].expiresAt, key.expiresAt);
+  EXPECT_EQ(keys[0].lastUsedAt, key.lastUsedAt);
+  EXPECT_EQ(keys[0].revokedAt, key.revokedAt);
+  VC_EXPECT_OK(write([&](ControlWriter& w) { return w.deleteUser(bob.id); }));
+  EXPECT_TRUE(read([](ControlReader& r) { return r.apiTokens(); }).empty()) << "keys go with their user";
+  VC_EXPECT_ERROR(Errc::NotFound, write([&](ControlWriter& w) { return w.deleteUser(bob.id); }));
+  VC_EXPECT_ERROR(Errc::NotFound, write([&](ControlWriter& w) { return w.deleteApiToken(key.id); }));
+}
+
 TEST_P(ControlStoreContract, KeepsTokensAndMeta) {
   const ApiTokenRow token{.id = TokenId("t1"), .name = kNasty, .hash = Bytes(32, 5), .createdAt = fromUnixMillis(1)};
   VC_EXPECT_OK(write([&](ControlWriter& w) { return w.putApiToken(token); }));

@@ -46,7 +46,8 @@ class ControlRowDamage : public RowDamage {
         VC_TRY(w.putAgent({.did = Did(did), .publicId = {1}, .name = "n", .handshakeVersion = 1}));
         VC_TRY(w.putRegistration({.id = RegistrationId(std::string("r") + did), .did = Did(did), .status = "pending"}));
         VC_TRY(w.putMeta(did, "value"));
-        VC_TRY(w.putApiToken({TokenId(did), "t", Bytes(32, static_cast<std::uint8_t>(did[1])), {}}));
+        VC_TRY(w.putUser({.id = UserId(did), .name = did, .role = "member"}));
+        VC_TRY(w.putApiToken({.id = TokenId(did), .name = "t", .hash = Bytes(32, static_cast<std::uint8_t>(did[1]))}));
       }
       for (const char* id : {"i1", "i2"}) {
         VC_TRY(w.insertIntent(
@@ -134,6 +135,7 @@ TEST_F(ControlRowDamage, OfTheRestIsNoticedToo) {
       "UPDATE registrations SET did = 'a9' WHERE id = 'ra1'; UPDATE meta SET value = x'00' WHERE key = 'a1';"
       "UPDATE api_tokens SET name = 'other' WHERE id = 'a1'; UPDATE intent_events SET detail = 'x' WHERE intent_id = "
       "'i1';"
+      "UPDATE users SET role = 'owner' WHERE id = 'a2';"
       "UPDATE audit SET actor = 'nobody' WHERE seq = 1");
   expectDamaged("registrations", "ra1", read([](ControlReader& r) { return r.registration(RegistrationId("ra1")); }));
   EXPECT_EQ(read([](ControlReader& r) { return r.pendingRegistrations(); })->size(), 1u);
@@ -141,10 +143,13 @@ TEST_F(ControlRowDamage, OfTheRestIsNoticedToo) {
   expectDamaged("meta", "a1", read([](ControlReader& r) { return r.meta("a1"); }));
   EXPECT_EQ(read([](ControlReader& r) { return r.meta("a2"); })->value(), "value");
   EXPECT_EQ(read([](ControlReader& r) { return r.apiTokens(); })->size(), 1u);
+  const auto users = read([](ControlReader& r) { return r.users(); });
+  ASSERT_EQ(users->size(), 1u) << "nobody becomes an owner by a damaged row";
+  EXPECT_EQ((*users)[0].id, UserId("a1"));
   EXPECT_TRUE(read([](ControlReader& r) { return r.intentEvents(IntentId("i1")); })->empty());
   EXPECT_EQ(read([](ControlReader& r) { return r.auditRange(1, 10); })->size(), 1u);
   EXPECT_EQ(read([](ControlReader& r) { return r.lastAudit(); })->value().seq, 2);
-  EXPECT_EQ(told_.size(), 4u);
+  EXPECT_EQ(told_.size(), 5u);
 }
 
 class AgentRowDamage : public RowDamage {

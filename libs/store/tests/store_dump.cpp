@@ -93,8 +93,13 @@ Result<std::string> dumpOf(ControlStore& store, const std::vector<std::string>& 
     for (const AuditRow& row : chain) add(out, row);
     VC_TRY_ASSIGN(const auto last, r.lastAudit());
     if (last) line(out, "last", last->seq);
+    VC_TRY_ASSIGN(const auto users, r.users());
+    for (const UserRow& u : users) line(out, "user", u.id.value, u.name, u.role, u.disabled, u.createdAt, u.version);
     VC_TRY_ASSIGN(const auto tokens, r.apiTokens());
-    for (const ApiTokenRow& t : tokens) line(out, "token", t.id.value, t.name, t.hash, t.createdAt);
+    for (const ApiTokenRow& t : tokens) {
+      line(out, "token", t.id.value, t.name, t.hash, t.createdAt, t.user.value, t.scopes, t.expiresAt, t.lastUsedAt,
+           t.revokedAt);
+    }
     for (const std::string& key : metaKeys) {
       VC_TRY_ASSIGN(const auto value, r.meta(key));
       line(out, "meta", key, value);

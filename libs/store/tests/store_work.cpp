@@ -148,8 +148,10 @@ ControlStep controlStep(std::mt19937_64& random) {
     case 8:
       return [row = endOf(random, 6000)](ControlWriter& w) { return w.finishIntent(row); };
     case 9:
-      return [row = ApiTokenRow{TokenId(nameOf("token", random() % kTokens)), textOf(random), bytesOf(random),
-                                timeOf(random)}](ControlWriter& w) { return w.putApiToken(row); };
+      return [row = ApiTokenRow{.id = TokenId(nameOf("token", random() % kTokens)),
+                                .name = textOf(random),
+                                .hash = bytesOf(random),
+                                .createdAt = timeOf(random)}](ControlWriter& w) { return w.putApiToken(row); };
     case 10:
       return [key = nameOf("key", random() % kKeys), value = textOf(random, 9000)](ControlWriter& w) {
         return w.putMeta(key, value);

@@ -17,6 +17,7 @@ struct RestOptions {
   std::vector<std::string> allowedHosts;
   Duration keepAliveInterval = seconds(15);  // of event streams
   std::size_t maxFailedLogins = 10;          // per address and minute; then 429. A right token always passes
+  std::size_t maxRequestsPerKey = 600'000;   // per minute; then 429
 };
 
 // Confined to the control plane's loop. Owned by main(); the ControlPlane must outlive it. Requests under way when it
@@ -27,7 +28,7 @@ class RestApi {
   virtual void handle(std::shared_ptr<net::HttpExchange> exchange) = 0;
 };
 
-// Loads the API token hashes (blocking).
+// Loads users and API keys (blocking).
 Result<std::unique_ptr<RestApi>> makeRestApi(ControlPorts ports, ControlPlane& plane, RestOptions options = {});
 
 }  // namespace vaultysclaw::control

@@ -7,6 +7,7 @@
 #include <vector>
 
 #include "base/json_writer.hpp"
+#include "control/people.hpp"
 #include "control/rest_api.hpp"
 #include "rest/gatekeeper.hpp"
 #include "rest/request_body.hpp"
@@ -18,9 +19,15 @@ namespace vaultysclaw::control::rest {
 struct Call {
   std::shared_ptr<net::HttpExchange> exchange;
   std::vector<std::string> params;
-  bool original = false;  // asked through one of the original's /api/admin paths
+  bool original = false;                        // asked through one of the original's /api/admin paths
+  std::optional<Principal> who = std::nullopt;  // absent on paths that need no key
 
   const net::HttpRequest& request() const { return exchange->request(); }
+  const Principal& principal() const {
+    VC_ASSERT(who.has_value(), "a route that needs no key asks who calls");
+    return *who;
+  }
+  std::string actor() const { return principal().actor(); }
 };
 
 class EventStream;
@@ -31,12 +38,13 @@ class Core : public std::enable_shared_from_this<Core> {
   using Handler = void (Core::*)(Call);
   struct Route {
     std::string_view method, pattern;
+    Permission needs;
     Handler handler;
     std::string_view about;
   };
   static const std::vector<Route>& routes();
 
-  Core(ControlPorts ports, ControlPlane& plane, RestOptions options, std::vector<Bytes> tokenHashes);
+  Core(ControlPorts ports, ControlPlane& plane, RestOptions options, std::unique_ptr<People> people);
   void handle(std::shared_ptr<net::HttpExchange> exchange);
   // The control plane may go from here on; answers under way keep this object.
   void close() { closed_ = true; }
@@ -70,6 +78,17 @@ class Core : public std::enable_shared_from_this<Core> {
   void resumeChat(Call call);
   void cancelChat(Call call);
 
+  // routes_people.cpp
+  void me(Call call);
+  void listUsers(Call call);
+  void getUser(Call call);
+  void addUser(Call call);
+  void changeUser(Call call);
+  void removeUser(Call call);
+  void listKeys(Call call);
+  void createKey(Call call);
+  void revokeKey(Call call);
+
  private:
   void dispatch(Call call, std::string path);
   // Every answer leaves through these: they add the headers that all answers have.
@@ -92,12 +111,12 @@ class Core : public std::enable_shared_from_this<Core> {
   ControlPorts ports_;
   ControlPlane& plane_;
   RestOptions options_;
+  std::unique_ptr<People> people_;
   Gatekeeper gatekeeper_;
   SteadyTime started_;
   bool closed_ = false;
 };
 
-inline constexpr std::string_view kOperator = "operator";
 inline constexpr std::size_t kMaxIdBytes = 128;
 
 // Members that several routes share.
@@ -107,10 +126,11 @@ void readLimitChanges(Body& body, std::string_view name, GrantChange& into);
 std::optional<std::vector<std::string>> readCapabilities(Body& body, std::string_view name);
 // `did`, or agentId and agentDid as the original's clients write it.
 Did readDid(Body& body);
-// `action` and `params` of a request for work, and its trace.
-void readWork(Body& body, const net::HttpRequest& request, RunRequest& into);
+// `action` and `params` of a request for work, who asks, and its trace.
+void readWork(Body& body, const Call& call, RunRequest& into);
 // `ttlSeconds`, at most `maxTtl`, and the idempotency key: a member of the body or the header Idempotency-Key.
 void readDurability(Body& body, const net::HttpRequest& request, seconds maxTtl, RunRequest& into);
+ApiError notAllowed(Permission needs);
 // What every answer carries: nothing is cached, sniffed or framed.
 net::Headers commonHeaders();
 

@@ -2,13 +2,11 @@
 
 #include <algorithm>
 
-#include "identity/tokens.hpp"
-
 namespace vaultysclaw::control::rest {
 namespace {
 
 constexpr Duration kWindow = seconds(60);
-constexpr std::size_t kMaxAddresses = 4096;
+constexpr std::size_t kMaxCounted = 4096;
 
 std::string lower(std::string_view text) {
   std::string out(text);
@@ -40,8 +38,8 @@ ApiError unauthenticated(std::string text, std::string_view challenge) {
 
 }  // namespace
 
-Gatekeeper::Gatekeeper(Options options, Clock& clock, Logger& log)
-    : options_(std::move(options)), clock_(clock), log_(log) {
+Gatekeeper::Gatekeeper(Options options, People& people, Clock& clock, Logger& log)
+    : options_(std::move(options)), people_(people), clock_(clock), log_(log) {
   for (std::string& host : options_.allowedHosts) host = lower(withoutPort(host));
 }
 
@@ -61,18 +59,17 @@ std::optional<ApiError> Gatekeeper::checkHost(const net::HttpRequest& request) c
                   {}};
 }
 
-Gatekeeper::Failures& Gatekeeper::failuresOf(const std::string& address, SteadyTime now) {
-  std::string key = address;
-  if (failures_.size() >= kMaxAddresses && failures_.find(key) == failures_.end()) {
-    std::erase_if(failures_, [&](const auto& entry) { return now - entry.second.windowStart >= kWindow; });
-    if (failures_.size() >= kMaxAddresses) key.clear();  // the crowd beyond shares one count
+Gatekeeper::Counted& Gatekeeper::countOf(Table& table, std::string key, SteadyTime now) {
+  if (table.size() >= kMaxCounted && table.find(key) == table.end()) {
+    std::erase_if(table, [&](const auto& entry) { return now - entry.second.windowStart >= kWindow; });
+    if (table.size() >= kMaxCounted) key.clear();  // the crowd beyond shares one count
   }
-  Failures& found = failures_[key];
+  Counted& found = table[key];
   if (found.count == 0 || now - found.windowStart >= kWindow) found = {now, 0};
   return found;
 }
 
-std::optional<ApiError> Gatekeeper::checkToken(const net::HttpRequest& request) {
+std::variant<Principal, ApiError> Gatekeeper::admit(const net::HttpRequest& request) {
   const auto header = request.header("authorization").value_or("");
   constexpr std::string_view kScheme = "bearer ";
   std::string_view token;
@@ -82,17 +79,25 @@ std::optional<ApiError> Gatekeeper::checkToken(const net::HttpRequest& request) 
   }
   if (token.empty()) {
     return unauthenticated(
-        "a token is needed: send 'Authorization: Bearer TOKEN' with what stands in the control plane's api.token file",
+        "a token is needed: send 'Authorization: Bearer TOKEN' with an API key, for example what stands in the control "
+        "plane's api.token file",
         "Bearer realm=\"vaultysclaw\"");
   }
 
-  const identity::Sha256 hash = identity::sha256(asBytes(token));
-  bool known = false;
-  for (const Bytes& stored : options_.tokenHashes) known |= constantTimeEqual(stored, hash);  // all of them, always
-  if (known) return std::nullopt;
-
   const SteadyTime now = clock_.steady();
-  Failures& failures = failuresOf(request.peer.address, now);
+  if (auto who = people_.authenticate(token)) {
+    Counted& requests = countOf(requests_, who->key.value, now);
+    if (++requests.count > options_.maxRequests) {
+      const auto left = std::chrono::ceil<seconds>(requests.windowStart + kWindow - now);
+      return ApiError{Errc::Busy,
+                      "too many requests with this API key: wait " + std::to_string(left.count()) + " s",
+                      0,
+                      {},
+                      {{"Retry-After", std::to_string(left.count())}}};
+    }
+    return std::move(*who);
+  }
+  Counted& failures = countOf(failures_, request.peer.address, now);
   if (failures.count >= options_.maxFailed) {
     return ApiError{Errc::Busy,
                     "too many requests with a wrong token from this address: wait a minute",
@@ -101,8 +106,9 @@ std::optional<ApiError> Gatekeeper::checkToken(const net::HttpRequest& request) 
                     {{"Retry-After", "60"}}};
   }
   if (++failures.count == 1) log_.warn("rest", "wrong API token from " + printable(request.peer.address, 64));
-  return unauthenticated("this token is not known here: use the one in this control plane's own api.token file",
-                         "Bearer realm=\"vaultysclaw\", error=\"invalid_token\"");
+  return unauthenticated(
+      "this token is not known here, or no longer: it may be revoked or expired, or its user disabled",
+      "Bearer realm=\"vaultysclaw\", error=\"invalid_token\"");
 }
 
 }  // namespace vaultysclaw::control::rest

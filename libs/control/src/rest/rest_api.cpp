@@ -55,52 +55,70 @@ std::optional<std::string> fromOriginal(std::string_view path) {
 
 const std::vector<Core::Route>& Core::routes() {
   static const std::vector<Route> all = {
-      {"GET", "/health", &Core::health, "Whether the control plane serves; no token"},
-      {"GET", "/metrics", &Core::metrics, "Counters in Prometheus text format; no token"},
-      {"GET", "/api", &Core::index, "This list"},
-      {"GET", "/api/agents", &Core::listAgents, "Agents: ?status, name, search, limit, offset"},
-      {"GET", "/api/agents/:did", &Core::getAgent, "One agent"},
-      {"PATCH", "/api/agents/:did", &Core::patchAgent,
+      {"GET", "/health", Permission::Open, &Core::health, "Whether the control plane serves; no token"},
+      {"GET", "/metrics", Permission::Open, &Core::metrics, "Counters in Prometheus text format; no token"},
+      {"GET", "/api", Permission::Own, &Core::index, "This list"},
+      {"GET", "/api/agents", Permission::Read, &Core::listAgents, "Agents: ?status, name, search, limit, offset"},
+      {"GET", "/api/agents/:did", Permission::Read, &Core::getAgent, "One agent"},
+      {"PATCH", "/api/agents/:did", Permission::Operate, &Core::patchAgent,
        "Changes what an agent is granted: {capabilities, resourceLimits, policyId, policyExpiresAt, reason}"},
-      {"DELETE", "/api/agents/:did", &Core::deleteAgent, "Removes an agent and closes its connection"},
-      {"POST", "/api/agents/:did/pause", &Core::pause, "Gives an agent no more work: {reason}"},
-      {"POST", "/api/agents/:did/resume", &Core::resume, "Lets a paused agent go on"},
-      {"POST", "/api/agents/:did/reset-pin", &Core::resetPin,
+      {"DELETE", "/api/agents/:did", Permission::Operate, &Core::deleteAgent,
+       "Removes an agent and closes its connection"},
+      {"POST", "/api/agents/:did/pause", Permission::Operate, &Core::pause, "Gives an agent no more work: {reason}"},
+      {"POST", "/api/agents/:did/resume", Permission::Operate, &Core::resume, "Lets a paused agent go on"},
+      {"POST", "/api/agents/:did/reset-pin", Permission::Operate, &Core::resetPin,
        "Accepts a weaker handshake from an agent than it has shown before"},
-      {"POST", "/api/agents/:did/run", &Core::runOnAgent,
+      {"POST", "/api/agents/:did/run", Permission::Run, &Core::runOnAgent,
        "Runs an action and waits for its result: {action, params, timeoutMs, ttlSeconds, idempotencyKey}"},
-      {"GET", "/api/registrations", &Core::listRegistrations, "Registrations: ?status, limit, offset"},
-      {"POST", "/api/registrations/:id/approve", &Core::approve,
+      {"GET", "/api/registrations", Permission::Oversee, &Core::listRegistrations,
+       "Registrations: ?status, limit, offset"},
+      {"POST", "/api/registrations/:id/approve", Permission::Operate, &Core::approve,
        "Lets an agent in: {capabilities, resourceLimits, policyId, policyExpiresAt}"},
-      {"POST", "/api/registrations/:id/reject", &Core::reject, "Keeps an agent out: {reason}"},
-      {"POST", "/api/intents", &Core::sendIntent,
+      {"POST", "/api/registrations/:id/reject", Permission::Operate, &Core::reject, "Keeps an agent out: {reason}"},
+      {"POST", "/api/intents", Permission::Run, &Core::sendIntent,
        "Sends an intent and does not wait: {did, action, params, timeoutMs, ttlSeconds, idempotencyKey}"},
-      {"POST", "/api/intents/broadcast", &Core::broadcastIntent,
+      {"POST", "/api/intents/broadcast", Permission::Run, &Core::broadcastIntent,
        "Sends to every connected agent that is granted the action: {action, params, timeoutMs}"},
-      {"GET", "/api/intents", &Core::listIntents, "Intents: ?did, status, limit, offset"},
-      {"GET", "/api/intents/:id", &Core::getIntent, "One intent with its signed tokens and its history"},
-      {"POST", "/api/intents/:id/cancel", &Core::cancelIntent, "Nobody wants this intent's result any more"},
-      {"POST", "/api/chat", &Core::chat,
+      {"GET", "/api/intents", Permission::Read, &Core::listIntents, "Intents: ?did, status, limit, offset"},
+      {"GET", "/api/intents/:id", Permission::Read, &Core::getIntent,
+       "One intent with its signed tokens and its history"},
+      {"POST", "/api/intents/:id/cancel", Permission::Run, &Core::cancelIntent,
+       "Nobody wants this intent's result any more"},
+      {"POST", "/api/chat", Permission::Run, &Core::chat,
        "Talks to an agent, answered as server-sent events: {did, message or messages, conversationId, stream, "
        "thinking, timeoutMs, resumable}"},
-      {"GET", "/api/chat/:did/:conversationId", &Core::resumeChat,
+      {"GET", "/api/chat/:did/:conversationId", Permission::Run, &Core::resumeChat,
        "Goes on reading an answer that is resumable: ?fromSeq, or the header Last-Event-ID"},
-      {"DELETE", "/api/chat/:did/:conversationId", &Core::cancelChat, "Stops an answer and forgets it"},
-      {"GET", "/api/audit", &Core::listAudit, "What was done: ?actor, action, target, limit, offset"},
-      {"GET", "/api/audit/verify", &Core::verifyAudit, "Checks the audit's hash chain"},
+      {"DELETE", "/api/chat/:did/:conversationId", Permission::Run, &Core::cancelChat,
+       "Stops an answer and forgets it"},
+      {"GET", "/api/audit", Permission::Oversee, &Core::listAudit,
+       "What was done: ?actor, action, target, limit, offset"},
+      {"GET", "/api/audit/verify", Permission::Oversee, &Core::verifyAudit, "Checks the audit's hash chain"},
+      {"GET", "/api/me", Permission::Own, &Core::me, "Whose key this is, and what it may do"},
+      {"GET", "/api/users", Permission::Oversee, &Core::listUsers, "Users: ?name, limit, offset"},
+      {"POST", "/api/users", Permission::Manage, &Core::addUser, "Adds a user: {name, role}"},
+      {"GET", "/api/users/:id", Permission::Oversee, &Core::getUser, "One user, by id or name"},
+      {"PATCH", "/api/users/:id", Permission::Manage, &Core::changeUser, "Changes a user: {role, disabled}; If-Match"},
+      {"DELETE", "/api/users/:id", Permission::Manage, &Core::removeUser,
+       "Removes a user and the user's keys; If-Match"},
+      {"GET", "/api/keys", Permission::Own, &Core::listKeys, "Your API keys, or those of ?user; limit, offset"},
+      {"POST", "/api/keys", Permission::Own, &Core::createKey, "Makes an API key: {name, scopes, expiresAt, user}"},
+      {"DELETE", "/api/keys/:id", Permission::Own, &Core::revokeKey, "Revokes one of your API keys, or of ?user"},
   };
   return all;
 }
 
-Core::Core(ControlPorts ports, ControlPlane& plane, RestOptions options, std::vector<Bytes> tokenHashes)
+Core::Core(ControlPorts ports, ControlPlane& plane, RestOptions options, std::unique_ptr<People> people)
     : ports_(ports),
       plane_(plane),
       options_(std::move(options)),
-      gatekeeper_({std::move(tokenHashes), options_.allowedHosts, options_.maxFailedLogins}, ports.clock, ports.log),
+      people_(std::move(people)),
+      gatekeeper_({options_.allowedHosts, options_.maxFailedLogins, options_.maxRequestsPerKey}, *people_, ports.clock,
+                  ports.log),
       started_(ports.clock.steady()) {}
 
 void Core::handle(std::shared_ptr<net::HttpExchange> exchange) {
-  Call call{std::move(exchange), {}, false};
+  Call call{std::move(exchange), {}, false, std::nullopt};
   if (auto refused = gatekeeper_.checkHost(call.request())) return fail(call, *refused);
   std::string path = call.request().path;
   if (auto ours = fromOriginal(path)) {
@@ -108,7 +126,9 @@ void Core::handle(std::shared_ptr<net::HttpExchange> exchange) {
     path = std::move(*ours);
   }
   if (under(path, "/api")) {
-    if (auto refused = gatekeeper_.checkToken(call.request())) return fail(call, *refused);
+    auto admitted = gatekeeper_.admit(call.request());
+    if (const auto* refused = std::get_if<ApiError>(&admitted)) return fail(call, *refused);
+    call.who = std::get<Principal>(std::move(admitted));
   }
   dispatch(std::move(call), std::move(path));
 }
@@ -122,6 +142,8 @@ void Core::dispatch(Call call, std::string path) {
     auto params = match(route.pattern, parts);
     if (!params) continue;
     if (route.method == method) {
+      if (route.needs != Permission::Open && (!call.who || !mayDo(*call.who, route.needs)))
+        return fail(call, notAllowed(route.needs));
       call.params = std::move(*params);
       return (this->*route.handler)(std::move(call));
     }
@@ -133,6 +155,14 @@ void Core::dispatch(Call call, std::string path) {
                 ApiError{Errc::Unsupported, "this path answers " + allowed + " only", 405, {}, {{"Allow", allowed}}});
   }
   fail(call, ApiError{Errc::NotFound, "there is no such path: GET /api lists the routes", 0, {}, {}});
+}
+
+ApiError notAllowed(Permission needs) {
+  return {Errc::PolicyDenied,
+          "your key may not do this: it needs " + std::string(name(needs)) + "; GET /api/me shows what it may",
+          0,
+          {},
+          {}};
 }
 
 net::Headers commonHeaders() {
@@ -219,12 +249,12 @@ Did readDid(Body& body) {
   return did;
 }
 
-void readWork(Body& body, const net::HttpRequest& request, RunRequest& into) {
+void readWork(Body& body, const Call& call, RunRequest& into) {
   into.action = body.requiredText("action", 64);
   if (auto params = body.rawObject("params")) into.params = std::move(*params);
   if (auto ms = body.integer("timeoutMs", 1, 86'400'000)) into.timeout = milliseconds(*ms);
-  into.requestedBy = kOperator;
-  into.trace = traceContextOf(request);
+  into.requestedBy = call.actor();
+  into.trace = traceContextOf(call.request());
 }
 
 namespace {
@@ -245,13 +275,8 @@ class RestApiImpl final : public RestApi {
 }  // namespace rest
 
 Result<std::unique_ptr<RestApi>> makeRestApi(ControlPorts ports, ControlPlane& plane, RestOptions options) {
-  std::vector<Bytes> hashes;
-  VC_TRY(ports.store.readBlocking([&](store::ControlReader& reader) -> Status {
-    VC_TRY_ASSIGN(const auto tokens, reader.apiTokens());
-    for (const store::ApiTokenRow& token : tokens) hashes.push_back(token.hash);
-    return {};
-  }));
-  auto core = std::make_shared<rest::Core>(ports, plane, std::move(options), std::move(hashes));
+  VC_TRY_ASSIGN(auto people, People::create(ports));
+  auto core = std::make_shared<rest::Core>(ports, plane, std::move(options), std::move(people));
   return std::unique_ptr<RestApi>(std::make_unique<rest::RestApiImpl>(std::move(core)));
 }
 

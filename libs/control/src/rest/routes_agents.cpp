@@ -68,7 +68,7 @@ void Core::getAgent(Call call) {
 void Core::deleteAgent(Call call) {
   const auto did = didOf(call);
   if (!did) return;
-  plane_.deleteAgent(*did, std::string(kOperator), [self = shared_from_this(), call](Result<std::monostate> reply) {
+  plane_.deleteAgent(*did, call.actor(), [self = shared_from_this(), call](Result<std::monostate> reply) {
     if (!reply) return self->fail(call, reply.error());
     net::HttpResponse response;
     response.status = 204;
@@ -98,7 +98,7 @@ void Core::patchAgent(Call call) {
   std::string reason = body->text("reason", 512).value_or("changed by the operator");
   if (auto bad = body->finish()) return fail(call, *bad);
 
-  plane_.updateGrant(*did, std::move(change), std::move(reason), std::string(kOperator), replyAgent(call));
+  plane_.updateGrant(*did, std::move(change), std::move(reason), call.actor(), replyAgent(call));
 }
 
 Reply<AgentView> Core::replyAgent(const Call& call) {
@@ -117,7 +117,7 @@ void Core::pause(Call call) {
   if (!body) return;
   std::string reason = body->text("reason", 512).value_or("paused by the operator");
   if (auto bad = body->finish()) return fail(call, *bad);
-  plane_.pause(*did, std::move(reason), std::string(kOperator), replyAgent(call));
+  plane_.pause(*did, std::move(reason), call.actor(), replyAgent(call));
 }
 
 void Core::resume(Call call) {
@@ -126,7 +126,7 @@ void Core::resume(Call call) {
   auto body = this->body(call);
   if (!body) return;
   if (auto bad = body->finish()) return fail(call, *bad);
-  plane_.resume(*did, std::string(kOperator), replyAgent(call));
+  plane_.resume(*did, call.actor(), replyAgent(call));
 }
 
 void Core::resetPin(Call call) {
@@ -135,7 +135,7 @@ void Core::resetPin(Call call) {
   auto body = this->body(call);
   if (!body) return;
   if (auto bad = body->finish()) return fail(call, *bad);
-  plane_.resetPin(*did, std::string(kOperator), replyAgent(call));
+  plane_.resetPin(*did, call.actor(), replyAgent(call));
 }
 
 void Core::runOnAgent(Call call) {
@@ -145,7 +145,7 @@ void Core::runOnAgent(Call call) {
   if (!body) return;
   RunRequest request;
   request.did = *did;
-  readWork(*body, call.request(), request);
+  readWork(*body, call, request);
   readDurability(*body, call.request(), kMaxRunTtl, request);
   if (auto bad = body->finish()) return fail(call, *bad);
 
@@ -208,7 +208,7 @@ void Core::approve(Call call) {
   auto body = this->body(call);
   if (!body) return;
   Approval approval;
-  approval.actor = kOperator;
+  approval.actor = call.actor();
   approval.capabilities = readCapabilities(*body, "capabilities");
   if (auto limits = readLimits(*body, "resourceLimits")) approval.limits = std::move(*limits);
   approval.policyId = body->text("policyId", kMaxIdBytes);
@@ -236,7 +236,7 @@ void Core::reject(Call call) {
   if (!body) return;
   std::string reason = body->text("reason", 512).value_or("rejected by the operator");
   if (auto bad = body->finish()) return fail(call, *bad);
-  plane_.reject(RegistrationId(call.params.front()), std::move(reason), std::string(kOperator),
+  plane_.reject(RegistrationId(call.params.front()), std::move(reason), call.actor(),
                 [self = shared_from_this(), call](Result<std::monostate> reply) {
                   if (!reply) return self->fail(call, reply.error());
                   JsonWriter w;

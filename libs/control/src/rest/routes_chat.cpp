@@ -178,7 +178,7 @@ void Core::chat(Call call) {
   auto body = this->body(call);
   if (!body) return;
   ChatRequest request;
-  request.requestedBy = kOperator;
+  request.requestedBy = call.actor();
   request.did = readDid(*body);
   readMessages(*body, request);
   for (const char* name : {"conversationId", "sessionId"}) {  // sessionId: as the original's clients write it

@@ -50,7 +50,7 @@ void Core::sendIntent(Call call) {
   if (!body) return;
   RunRequest request;
   request.did = readDid(*body);
-  readWork(*body, call.request(), request);
+  readWork(*body, call, request);
   readDurability(*body, call.request(), kMaxTtl, request);
   if (auto bad = body->finish()) return fail(call, *bad);
   const std::string action = request.action;
@@ -73,7 +73,7 @@ void Core::broadcastIntent(Call call) {
   auto body = this->body(call);
   if (!body) return;
   RunRequest request;
-  readWork(*body, call.request(), request);
+  readWork(*body, call, request);
   if (!headersOf(call.request(), "idempotency-key").empty())
     body->problem("Idempotency-Key", "is not for broadcasts, which go to whoever is there");
   if (auto bad = body->finish()) return fail(call, *bad);
@@ -133,7 +133,7 @@ void Core::cancelIntent(Call call) {
   auto body = this->body(call);
   if (!body) return;
   if (auto bad = body->finish()) return fail(call, *bad);
-  plane_.cancelIntent(IntentId(call.params.front()), std::string(kOperator),
+  plane_.cancelIntent(IntentId(call.params.front()), call.actor(),
                       [self = shared_from_this(), call](const Result<std::monostate>& reply) {
                         if (!reply) return self->fail(call, reply.error());
                         JsonWriter w;

@@ -39,6 +39,7 @@ void Core::index(Call call) {
     w.beginObject();
     w.member("method", route.method);
     w.member("path", route.pattern);
+    w.member("needs", name(route.needs));
     w.member("about", route.about);
     w.endObject();
   }

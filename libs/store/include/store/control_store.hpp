@@ -108,11 +108,22 @@ struct OpenIntent {
 struct AuditRow {
   std::int64_t seq = 0;  // 1, 2, ... without a gap
   WallTime at{};
-  std::string actor{};   // a DID, "operator" or "system"
+  std::string actor{};   // a DID, "user:NAME", "system", or "operator" in rows from before there were users
   std::string action{};  // for example "registration.approve"
   std::string target{};
   std::string details = "{}";  // JSON object
   Bytes previousHash{}, hash{};
+};
+
+using UserId = Id<struct UserIdTag>;
+
+struct UserRow {
+  UserId id{};
+  std::string name{};  // unique
+  std::string role{};  // owner, admin, member
+  bool disabled = false;
+  WallTime createdAt{};
+  std::int64_t version = 1;  // grows with each change
 };
 
 struct ApiTokenRow {
@@ -120,6 +131,9 @@ struct ApiTokenRow {
   std::string name{};
   Bytes hash{};  // SHA-256 of the token: it has 256 random bits, so a slow hash adds nothing
   WallTime createdAt{};
+  UserId user{};         // whose it is; empty: of a store from before there were users
+  std::string scopes{};  // words with a space between them
+  std::optional<WallTime> expiresAt{}, lastUsedAt{}, revokedAt{};
 };
 
 struct Page {
@@ -166,6 +180,7 @@ class ControlReader {
   virtual Result<Listing<AuditRow>> audit(const AuditFilter& filter, Page page) = 0;                // newest first
   virtual Result<std::vector<AuditRow>> auditRange(std::int64_t firstSeq, std::int64_t count) = 0;  // in order
   virtual Result<std::optional<AuditRow>> lastAudit() = 0;
+  virtual Result<std::vector<UserRow>> users() = 0;  // all, by creation
   virtual Result<std::vector<ApiTokenRow>> apiTokens() = 0;
   virtual Result<std::optional<std::string>> meta(const std::string& key) = 0;
 };
@@ -192,6 +207,9 @@ class ControlWriter : public ControlReader {
   // ended otherwise (the first answer counts), NotFound when unknown, InvalidArgument when `row` has not ended itself.
   virtual Status finishIntent(const IntentRow& row) = 0;
   virtual Status appendAudit(const AuditRow& row) = 0;     // Conflict unless seq is the next one
+  virtual Status putUser(const UserRow& row) = 0;          // inserts or replaces; Conflict when another has the name
+  virtual Status deleteUser(const UserId& id) = 0;         // and the API tokens. NotFound when absent
+  virtual Status deleteApiToken(const TokenId& id) = 0;    // NotFound when absent
   virtual Status putApiToken(const ApiTokenRow& row) = 0;  // inserts or replaces; Conflict when another has the hash
   virtual Status putMeta(const std::string& key, std::string_view value) = 0;
 };

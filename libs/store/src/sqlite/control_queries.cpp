@@ -118,9 +118,28 @@ AuditRow readAudit(Statement& row) {
           .hash = row.blob()};
 }
 
-#define VC_API_TOKEN_COLUMNS "id, name, hash, created_at, " VC_API_TOKEN_IS_INTACT
+#define VC_USER_COLUMNS "id, name, role, disabled, created_at, version, " VC_USER_IS_INTACT
+UserRow readUser(Statement& row) {
+  return {.id = UserId(row.text()),
+          .name = row.text(),
+          .role = row.text(),
+          .disabled = row.integer() != 0,
+          .createdAt = row.time(),
+          .version = row.integer()};
+}
+
+#define VC_API_TOKEN_COLUMNS \
+  "id, name, hash, created_at, user_id, scopes, expires_at, last_used_at, revoked_at, " VC_API_TOKEN_IS_INTACT
 ApiTokenRow readApiToken(Statement& row) {
-  return {.id = TokenId(row.text()), .name = row.text(), .hash = row.blob(), .createdAt = row.time()};
+  return {.id = TokenId(row.text()),
+          .name = row.text(),
+          .hash = row.blob(),
+          .createdAt = row.time(),
+          .user = UserId(row.text()),
+          .scopes = row.text(),
+          .expiresAt = row.optionalTime(),
+          .lastUsedAt = row.optionalTime(),
+          .revokedAt = row.optionalTime()};
 }
 
 // How a damaged row is named.
@@ -141,6 +160,9 @@ std::string keyOf(const IntentEventRow& row) {
 }
 std::string keyOf(const AuditRow& row) {
   return std::to_string(row.seq);
+}
+std::string keyOf(const UserRow& row) {
+  return row.id.value;
 }
 std::string keyOf(const ApiTokenRow& row) {
   return row.id.value;
@@ -336,6 +358,10 @@ Result<std::vector<AuditRow>> auditFrom(Database& db, std::int64_t firstSeq, std
 
 Result<std::optional<AuditRow>> findLastAudit(Database& db) {
   return first(db, "audit", db.query("SELECT " VC_AUDIT_COLUMNS " FROM audit ORDER BY seq DESC LIMIT 1"), readAudit);
+}
+
+Result<std::vector<UserRow>> listUsers(Database& db) {
+  return all(db, "users", db.query("SELECT " VC_USER_COLUMNS " FROM users ORDER BY created_at, rowid"), readUser);
 }
 
 Result<std::vector<ApiTokenRow>> listApiTokens(Database& db) {

@@ -21,6 +21,7 @@ Result<std::vector<OpenIntent>> listOpenIntents(Database& db, const std::string&
 Result<Listing<AuditRow>> listAudit(Database& db, const AuditFilter& filter, Page page);
 Result<std::vector<AuditRow>> auditFrom(Database& db, std::int64_t firstSeq, std::int64_t count);
 Result<std::optional<AuditRow>> findLastAudit(Database& db);
+Result<std::vector<UserRow>> listUsers(Database& db);
 Result<std::vector<ApiTokenRow>> listApiTokens(Database& db);
 Result<std::optional<std::string>> findMeta(Database& db, const std::string& key);
 
@@ -56,6 +57,7 @@ class Reads : public Interface {
     return auditFrom(db_, firstSeq, count);
   }
   Result<std::optional<AuditRow>> lastAudit() override { return findLastAudit(db_); }
+  Result<std::vector<UserRow>> users() final { return listUsers(db_); }
   Result<std::vector<ApiTokenRow>> apiTokens() final { return listApiTokens(db_); }
   Result<std::optional<std::string>> meta(const std::string& key) final { return findMeta(db_, key); }
 

@@ -26,5 +26,8 @@
 
 #define VC_INTENT_EVENT_IS_INTACT "sum IS row_sum('intent_events', intent_id, n, at, event, detail, token)"
 #define VC_AUDIT_IS_INTACT "sum IS row_sum('audit', seq, at, actor, action, target, details, previous_hash, hash)"
-#define VC_API_TOKEN_IS_INTACT "sum IS row_sum('api_tokens', id, name, hash, created_at)"
+#define VC_USER_IS_INTACT "sum IS row_sum('users', id, name, role, disabled, created_at, version)"
+#define VC_API_TOKEN_IS_INTACT                                                                           \
+  "sum IS row_sum('api_tokens', id, name, hash, created_at, user_id, scopes, expires_at, last_used_at, " \
+  "revoked_at)"
 #define VC_META_IS_INTACT "sum IS row_sum('meta', key, value)"

@@ -152,6 +152,25 @@ UPDATE api_tokens SET sum = row_sum('api_tokens', id, name, hash, created_at);
 ALTER TABLE meta ADD COLUMN sum INTEGER;
 UPDATE meta SET sum = row_sum('meta', key, value);
 )sql",
+    // A row that is damaged stays so: only an intact one gets a new sum.
+    R"sql(
+CREATE TABLE users (
+  id TEXT PRIMARY KEY,
+  name TEXT NOT NULL UNIQUE,
+  role TEXT NOT NULL,
+  disabled INTEGER NOT NULL,
+  created_at INTEGER NOT NULL,
+  version INTEGER NOT NULL,
+  sum INTEGER
+) STRICT;
+ALTER TABLE api_tokens ADD COLUMN user_id TEXT NOT NULL DEFAULT '';
+ALTER TABLE api_tokens ADD COLUMN scopes TEXT NOT NULL DEFAULT '';
+ALTER TABLE api_tokens ADD COLUMN expires_at INTEGER;
+ALTER TABLE api_tokens ADD COLUMN last_used_at INTEGER;
+ALTER TABLE api_tokens ADD COLUMN revoked_at INTEGER;
+UPDATE api_tokens SET sum = row_sum('api_tokens', id, name, hash, created_at, user_id, scopes, expires_at, last_used_at,
+  revoked_at) WHERE sum IS row_sum('api_tokens', id, name, hash, created_at);
+)sql",
 };
 
 Status done(const Result<std::int64_t>& changed) {
@@ -168,6 +187,7 @@ const Schema kControlSchema{"control plane's database", kControlStoreId, kMigrat
                             "))"
                             " + (SELECT count(*) FROM intent_events WHERE NOT (" VC_INTENT_EVENT_IS_INTACT
                             ")) + (SELECT count(*) FROM audit WHERE NOT (" VC_AUDIT_IS_INTACT
+                            ")) + (SELECT count(*) FROM users WHERE NOT (" VC_USER_IS_INTACT
                             ")) + (SELECT count(*) FROM api_tokens WHERE NOT (" VC_API_TOKEN_IS_INTACT
                             ")) + (SELECT count(*) FROM meta WHERE NOT (" VC_META_IS_INTACT "))"};
 
@@ -360,12 +380,37 @@ Status Writer::appendAudit(const AuditRow& row) {
   return {};
 }
 
-Status Writer::putApiToken(const ApiTokenRow& row) {
+Status Writer::putUser(const UserRow& row) {
   return done(
-      db_.run("INSERT INTO api_tokens (id, name, hash, created_at, sum) VALUES (?1, ?2, ?3, ?4, "
-              "row_sum('api_tokens', ?1, ?2, ?3, ?4)) ON CONFLICT (id) DO UPDATE SET name = excluded.name, "
-              "hash = excluded.hash, created_at = excluded.created_at, sum = excluded.sum",
-              row.id, row.name, row.hash, row.createdAt));
+      db_.run("INSERT INTO users (id, name, role, disabled, created_at, version, sum) VALUES (?1, ?2, ?3, ?4, ?5, ?6, "
+              "row_sum('users', ?1, ?2, ?3, ?4, ?5, ?6)) ON CONFLICT (id) DO UPDATE SET name = excluded.name, "
+              "role = excluded.role, disabled = excluded.disabled, created_at = excluded.created_at, "
+              "version = excluded.version, sum = excluded.sum",
+              row.id, row.name, row.role, row.disabled, row.createdAt, row.version));
+}
+
+Status Writer::deleteUser(const UserId& id) {
+  VC_TRY(done(db_.run("DELETE FROM api_tokens WHERE user_id = ?", id)));
+  VC_TRY_ASSIGN(const std::int64_t changed, db_.run("DELETE FROM users WHERE id = ?", id));
+  if (changed == 1) return {};
+  return Error{Errc::NotFound, "no user has the id " + id.value};
+}
+
+Status Writer::deleteApiToken(const TokenId& id) {
+  VC_TRY_ASSIGN(const std::int64_t changed, db_.run("DELETE FROM api_tokens WHERE id = ?", id));
+  if (changed == 1) return {};
+  return Error{Errc::NotFound, "no API key has the id " + id.value};
+}
+
+Status Writer::putApiToken(const ApiTokenRow& row) {
+  return done(db_.run(
+      "INSERT INTO api_tokens (id, name, hash, created_at, user_id, scopes, expires_at, last_used_at, "
+      "revoked_at, sum) VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, "
+      "row_sum('api_tokens', ?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9)) ON CONFLICT (id) DO UPDATE SET "
+      "name = excluded.name, hash = excluded.hash, created_at = excluded.created_at, "
+      "user_id = excluded.user_id, scopes = excluded.scopes, expires_at = excluded.expires_at, "
+      "last_used_at = excluded.last_used_at, revoked_at = excluded.revoked_at, sum = excluded.sum",
+      row.id, row.name, row.hash, row.createdAt, row.user, row.scopes, row.expiresAt, row.lastUsedAt, row.revokedAt));
 }
 
 Status Writer::putMeta(const std::string& key, std::string_view value) {

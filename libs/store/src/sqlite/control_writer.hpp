@@ -29,6 +29,9 @@ class Writer final : public Reads<ControlWriter> {
   Status addIntentEvent(const IntentId& id, const IntentEventRow& event) override;
   Status finishIntent(const IntentRow& row) override;
   Status appendAudit(const AuditRow& row) override;
+  Status putUser(const UserRow& row) override;
+  Status deleteUser(const UserId& id) override;
+  Status deleteApiToken(const TokenId& id) override;
   Status putApiToken(const ApiTokenRow& row) override;
   Status putMeta(const std::string& key, std::string_view value) override;
 

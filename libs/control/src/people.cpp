@@ -1,0 +1,351 @@
+#include "control/people.hpp"
+
+#include <algorithm>
+
+#include "audit.hpp"
+#include "identity/tokens.hpp"
+#include "journal.hpp"
+
+namespace vaultysclaw::control {
+namespace {
+
+constexpr seconds kNoteUseEvery{60};
+// Of one user; then the oldest revoked one is forgotten.
+constexpr std::size_t kMaxKeyRowsPerUser = 100;
+
+Error denied(std::string text) {
+  return {Errc::PolicyDenied, std::move(text)};
+}
+
+template <class Rows>
+auto rowOf(Rows& rows, std::string_view id) {
+  return std::find_if(rows.begin(), rows.end(), [&](const auto& row) { return row.id.value == id; });
+}
+
+template <class Rows>
+auto userOf(Rows& rows, std::string_view idOrName) {
+  const auto byId = rowOf(rows, idOrName);
+  if (byId != rows.end()) return byId;
+  return std::find_if(rows.begin(), rows.end(), [&](const auto& row) { return row.name == idOrName; });
+}
+
+bool worksAt(const store::ApiTokenRow& key, WallTime now) {
+  return !key.revokedAt && (!key.expiresAt || *key.expiresAt > now);
+}
+
+std::optional<Principal> principalOf(const store::UserRow& user, const store::ApiTokenRow& key) {
+  const auto role = roleFrom(user.role);
+  if (!role || user.disabled) return std::nullopt;
+  return Principal{user.id, user.name, *role, Scopes::fromText(key.scopes), key.id, key.expiresAt};
+}
+
+Role roleOf(const store::UserRow& user) {
+  return roleFrom(user.role).value_or(Role::Owner);  // of an unknown one nobody but an owner may change anything
+}
+
+// All users and keys as the writer sees them, and the caller as he is now and no longer as he was when he asked.
+struct Present {
+  std::vector<store::UserRow> users;
+  std::vector<store::ApiTokenRow> keys;
+  Principal by;
+};
+Result<Present> look(store::ControlWriter& writer, const Principal& by, WallTime now, Permission permission) {
+  Present present;
+  VC_TRY_ASSIGN(present.users, writer.users());
+  VC_TRY_ASSIGN(present.keys, writer.apiTokens());
+  const auto user = rowOf(present.users, by.user.value);
+  const auto key = rowOf(present.keys, by.key.value);
+  if (user != present.users.end() && key != present.keys.end() && worksAt(*key, now)) {
+    if (auto still = principalOf(*user, *key); still && mayDo(*still, permission)) {
+      present.by = std::move(*still);
+      return present;
+    }
+  }
+  return denied("what you may do has just changed");
+}
+
+Status mayManage(const Principal& by, const store::UserRow& user) {
+  if (roleOf(user) == Role::Owner && by.role != Role::Owner) return denied("only an owner may change an owner");
+  return {};
+}
+
+Status keepsAnOwner(const std::vector<store::UserRow>& users, const store::UserRow& without) {
+  const bool another = std::any_of(users.begin(), users.end(), [&](const store::UserRow& user) {
+    return user.id != without.id && !user.disabled && user.role == name(Role::Owner);
+  });
+  if (another || without.disabled || without.role != name(Role::Owner)) return {};
+  return Error{Errc::Conflict, "'" + without.name + "' is the last owner who is not disabled: make another one first"};
+}
+
+std::string stateText(const store::UserRow& user) {
+  return user.role + (user.disabled ? ", disabled" : "");
+}
+
+std::string timeText(const std::optional<WallTime>& time) {
+  return time ? toIso8601(*time) : "";
+}
+
+Error noUser(std::string_view which) {
+  return {Errc::NotFound, "no user has the id or name '" + printable(which, 100) + "'"};
+}
+Error noKey(const TokenId& which) {
+  return {Errc::NotFound, "no key of this user has the id '" + printable(which.value, 100) + "'"};
+}
+
+Status append(store::ControlWriter& writer, WallTime at, const Principal& by, const char* action, std::string target,
+              std::string detailsJson) {
+  return AuditLog().append(writer, at, by.actor(), action, std::move(target), std::move(detailsJson));
+}
+
+// Makes room for one more row among the keys of `user`.
+Status forgetOldest(store::ControlWriter& writer, const std::vector<store::ApiTokenRow>& keys,
+                    const store::UserId& user, WallTime now) {
+  std::size_t rows = 0, working = 0;
+  const store::ApiTokenRow* oldest = nullptr;
+  for (const store::ApiTokenRow& key : keys) {
+    if (key.user != user) continue;
+    ++rows;
+    if (worksAt(key, now)) {
+      ++working;
+    } else if (oldest == nullptr) {
+      oldest = &key;
+    }
+  }
+  if (working >= People::kMaxKeysPerUser) {
+    return Error{Errc::Busy, "this user has " + std::to_string(working) + " keys already: revoke one first"};
+  }
+  if (rows < kMaxKeyRowsPerUser || oldest == nullptr) return {};
+  return writer.deleteApiToken(oldest->id);
+}
+
+}  // namespace
+
+Result<std::unique_ptr<People>> People::create(ControlPorts ports) {
+  std::unique_ptr<People> people(new People(ports));
+  VC_TRY(ports.store.readBlocking([&](store::ControlReader& reader) -> Status {
+    VC_TRY_ASSIGN(people->users_, reader.users());
+    VC_TRY_ASSIGN(people->keys_, reader.apiTokens());
+    return {};
+  }));
+  return people;
+}
+
+std::optional<Principal> People::authenticate(std::string_view secret) {
+  const identity::Sha256 hash = identity::sha256(asBytes(secret));
+  store::ApiTokenRow* found = nullptr;
+  for (store::ApiTokenRow& key : keys_) {  // all of them, always
+    if (constantTimeEqual(key.hash, hash)) found = &key;
+  }
+  if (found == nullptr || !worksAt(*found, ports_.clock.now())) return std::nullopt;
+  const auto user = rowOf(users_, found->user.value);
+  if (user == users_.end()) return std::nullopt;
+  auto principal = principalOf(*user, *found);
+  if (principal) noteUse(*found);
+  return principal;
+}
+
+// A request must not cost a commit; a use that is not noted, for the writer is busy, is noted with a later request.
+void People::noteUse(store::ApiTokenRow& key) {
+  const WallTime now = ports_.clock.now();
+  if (key.lastUsedAt && *key.lastUsedAt <= now && now - *key.lastUsedAt < kNoteUseEvery) return;
+  key.lastUsedAt = now;
+  const auto note = [id = key.id, now](store::ControlWriter& writer) -> Status {
+    VC_TRY_ASSIGN(auto keys, writer.apiTokens());
+    const auto row = rowOf(keys, id.value);
+    if (row == keys.end()) return {};
+    row->lastUsedAt = now;
+    return writer.putApiToken(*row);
+  };
+  if (!ports_.store.write(note, nullptr)) ports_.log.debug("people", "the use of a key was not noted");
+}
+
+const store::UserRow* People::find(std::string_view idOrName) const {
+  const auto found = userOf(users_, idOrName);
+  return found == users_.end() ? nullptr : &*found;
+}
+
+std::vector<store::ApiTokenRow> People::keysOf(const store::UserId& user) const {
+  std::vector<store::ApiTokenRow> out;
+  for (const store::ApiTokenRow& key : keys_) {
+    if (key.user == user) out.push_back(key);
+  }
+  return out;
+}
+
+// After the commit users and keys are what the writer saw last; commits and their tasks come in the same order.
+template <class T>
+void People::commit(std::function<Result<T>(store::ControlWriter&)> work, Reply<T> reply) {
+  struct Outcome {
+    Result<T> result{Error{Errc::Internal, "the change did not run"}};
+    std::vector<store::UserRow> users;
+    std::vector<store::ApiTokenRow> keys;
+    Reply<T> reply;
+  };
+  auto outcome = std::make_shared<Outcome>();
+  outcome->reply = std::move(reply);
+  auto& loop = ports_.loop;
+  const auto finish = [this, &loop, outcome, alive = std::weak_ptr<char>(alive_)](const Status& status) {
+    if (!status) outcome->result = status.error();
+    loop.post([this, outcome, alive] {
+      if (alive.lock() && outcome->result.ok()) {
+        users_ = std::move(outcome->users);
+        keys_ = std::move(outcome->keys);
+      }
+      const Reply<T> answer = std::move(outcome->reply);
+      answer(std::move(outcome->result));
+    });
+  };
+  const auto write = [outcome, work = std::move(work)](store::ControlWriter& writer) -> Status {
+    outcome->result = work(writer);
+    if (!outcome->result) return outcome->result.error();
+    VC_TRY_ASSIGN(outcome->users, writer.users());
+    VC_TRY_ASSIGN(outcome->keys, writer.apiTokens());
+    return {};
+  };
+  if (!ports_.store.write(write, finish))
+    finish(Error{Errc::Busy, "too many changes wait for the database; try again"});
+}
+
+void People::addUser(Principal by, std::string userName, Role role, Reply<store::UserRow> reply) {
+  store::UserRow row;
+  row.id = store::UserId(newUuid(ports_.clock, ports_.entropy));
+  row.name = std::move(userName);
+  row.role = name(role);
+  row.createdAt = ports_.clock.now();
+  commit<store::UserRow>(
+      [by = std::move(by), row, role](store::ControlWriter& writer) -> Result<store::UserRow> {
+        VC_TRY_ASSIGN(const Present now, look(writer, by, row.createdAt, Permission::Manage));
+        if (!isUserName(row.name)) return Error{Errc::InvalidArgument, "'" + printable(row.name) + "' is no user name"};
+        if (role == Role::Owner && now.by.role != Role::Owner) return denied("only an owner may make an owner");
+        if (now.users.size() >= kMaxUsers) return Error{Errc::Busy, "there are too many users: remove one first"};
+        if (userOf(now.users, row.name) != now.users.end())
+          return Error{Errc::Conflict, "there is a user '" + row.name + "' already"};
+        VC_TRY(writer.putUser(row));
+        VC_TRY(append(writer, row.createdAt, now.by, "user.add", row.id.value,
+                      details({{"name", row.name}, {"role", row.role}})));
+        return row;
+      },
+      std::move(reply));
+}
+
+void People::changeUser(Principal by, store::UserId id, UserChange change, std::optional<std::int64_t> expectedVersion,
+                        Reply<ChangedUser> reply) {
+  commit<ChangedUser>(
+      [by = std::move(by), id = std::move(id), change, expectedVersion,
+       at = ports_.clock.now()](store::ControlWriter& writer) -> Result<ChangedUser> {
+        VC_TRY_ASSIGN(const Present now, look(writer, by, at, Permission::Manage));
+        const auto found = rowOf(now.users, id.value);
+        if (found == now.users.end()) return noUser(id.value);
+        VC_TRY(mayManage(now.by, *found));
+        if (change.role == Role::Owner && now.by.role != Role::Owner) return denied("only an owner may make an owner");
+        if (expectedVersion && *expectedVersion != found->version) return ChangedUser{*found, true};
+        store::UserRow row = *found;
+        if (change.role) row.role = name(*change.role);
+        if (change.disabled) row.disabled = *change.disabled;
+        if (row.disabled || row.role != name(Role::Owner)) VC_TRY(keepsAnOwner(now.users, *found));
+        ++row.version;
+        VC_TRY(writer.putUser(row));
+        VC_TRY(append(writer, at, now.by, "user.change", id.value,
+                      details({{"name", row.name}, {"from", stateText(*found)}, {"to", stateText(row)}})));
+        return ChangedUser{row, false};
+      },
+      std::move(reply));
+}
+
+void People::removeUser(Principal by, store::UserId id, std::optional<std::int64_t> expectedVersion,
+                        Reply<ChangedUser> reply) {
+  commit<ChangedUser>(
+      [by = std::move(by), id = std::move(id), expectedVersion,
+       at = ports_.clock.now()](store::ControlWriter& writer) -> Result<ChangedUser> {
+        VC_TRY_ASSIGN(const Present now, look(writer, by, at, Permission::Manage));
+        const auto found = rowOf(now.users, id.value);
+        if (found == now.users.end()) return noUser(id.value);
+        VC_TRY(mayManage(now.by, *found));
+        if (expectedVersion && *expectedVersion != found->version) return ChangedUser{*found, true};
+        VC_TRY(keepsAnOwner(now.users, *found));
+        VC_TRY(writer.deleteUser(id));
+        VC_TRY(append(writer, at, now.by, "user.remove", id.value,
+                      details({{"name", found->name}, {"from", stateText(*found)}, {"to", "removed"}})));
+        return ChangedUser{*found, false};
+      },
+      std::move(reply));
+}
+
+void People::createKey(Principal by, KeyRequest request, Reply<NewKey> reply) {
+  std::array<std::uint8_t, 32> random{};
+  ports_.entropy.fill(random);
+  NewKey made;
+  made.secret = "vcp_" + hexEncode(random);
+  wipe(random);
+  made.row.id = TokenId(newUuid(ports_.clock, ports_.entropy));
+  made.row.name = request.name;
+  const auto hash = identity::sha256(asBytes(made.secret));
+  made.row.hash.assign(hash.begin(), hash.end());
+  made.row.createdAt = ports_.clock.now();
+  made.row.scopes = request.scopes.text();
+  commit<NewKey>(
+      [by = std::move(by), request = std::move(request),
+       made = std::move(made)](store::ControlWriter& writer) -> Result<NewKey> {
+        const WallTime at = made.row.createdAt;
+        VC_TRY_ASSIGN(const Present now, look(writer, by, at, Permission::Own));
+        const auto user = userOf(now.users, request.user.value_or(now.by.user.value));
+        const bool own = user != now.users.end() && user->id == now.by.user;
+        if (!own && !mayDo(now.by, Permission::Manage))
+          return denied("a key for another user needs " + std::string(name(Permission::Manage)));
+        if (user == now.users.end()) return noUser(*request.user);
+        VC_TRY(mayManage(now.by, *user));
+        if (!request.scopes.within(now.by.effective()))
+          return denied("a key cannot have more scopes than you have: " + now.by.effective().text());
+        Principal holder = now.by;
+        holder.role = roleOf(*user);
+        holder.scopes = request.scopes;
+        if (!request.scopes.within(holder.effective()))
+          return denied("a " + user->role + " cannot have a key with these scopes");
+        if (request.expiresAt && *request.expiresAt <= at)
+          return Error{Errc::InvalidArgument, "expiresAt is in the past"};
+        NewKey out = made;
+        out.row.user = user->id;
+        out.row.expiresAt = request.expiresAt ? request.expiresAt : now.by.keyExpiresAt;
+        if (now.by.keyExpiresAt && *out.row.expiresAt > *now.by.keyExpiresAt)
+          return denied("a key cannot outlive the one that makes it: " + timeText(now.by.keyExpiresAt));
+        VC_TRY(forgetOldest(writer, now.keys, user->id, at));
+        VC_TRY(writer.putApiToken(out.row));
+        VC_TRY(append(writer, at, now.by, "key.create", out.row.id.value,
+                      details({{"user", user->name},
+                               {"name", out.row.name},
+                               {"scopes", out.row.scopes},
+                               {"expiresAt", timeText(out.row.expiresAt)}})));
+        return out;
+      },
+      std::move(reply));
+}
+
+void People::revokeKey(Principal by, TokenId id, std::optional<std::string> user, Reply<std::monostate> reply) {
+  commit<std::monostate>(
+      [by = std::move(by), id = std::move(id), user = std::move(user),
+       at = ports_.clock.now()](store::ControlWriter& writer) -> Result<std::monostate> {
+        VC_TRY_ASSIGN(const Present now, look(writer, by, at, Permission::Own));
+        const auto owner = userOf(now.users, user.value_or(now.by.user.value));
+        const bool own = owner != now.users.end() && owner->id == now.by.user;
+        if (!own && !mayDo(now.by, Permission::Manage))
+          return denied("a key of another user needs " + std::string(name(Permission::Manage)));
+        if (owner == now.users.end()) return noUser(*user);
+        VC_TRY(mayManage(now.by, *owner));
+        const auto found = rowOf(now.keys, id.value);
+        if (found == now.keys.end() || found->user != owner->id) return noKey(id);
+        // Or a key that may only read could take the others away.
+        if (id != now.by.key && !mayDo(now.by, Permission::Manage) &&
+            !Scopes::fromText(found->scopes).within(now.by.scopes))
+          return denied("this key has more scopes than yours");
+        if (found->revokedAt) return std::monostate{};
+        store::ApiTokenRow row = *found;
+        row.revokedAt = at;
+        VC_TRY(writer.putApiToken(row));
+        VC_TRY(append(writer, at, now.by, "key.revoke", id.value,
+                      details({{"user", owner->name}, {"name", row.name}, {"scopes", row.scopes}})));
+        return std::monostate{};
+      },
+      std::move(reply));
+}
+
+}  // namespace vaultysclaw::control
