@@ -53,6 +53,7 @@ void Answers::end(Answer& answer, AnswerEnd end) {
 
 void Answers::resume(Answer& answer, std::uint64_t seq) {
   VC_ASSERT(seq >= answer.first_ && seq <= answer.size(), "only what is kept is sent again");
+  release(answer, std::min(seq, answer.first_ + answer.pieces_.size()));  // the other side has them
   answer.next_ = seq;
   answer.flows_ = true;
   const bool allSent = answer.end_ && seq == answer.size();

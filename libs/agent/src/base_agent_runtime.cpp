@@ -22,6 +22,11 @@ struct AgentHandle {
         ownRuntime(shared == nullptr ? std::make_unique<Runtime>(makeSystemPorts(1)) : nullptr),
         ports((shared == nullptr ? *ownRuntime : *shared).ports()),
         journal(std::make_shared<Journal>(ports.clock(), ports.makeEvents())) {}
+  // Not on the event thread, which a last delivery might leave the journal to: the agent's own destructor does not run
+  // when its constructor has thrown.
+  ~AgentHandle() { journal->events().close(); }
+  AgentHandle(const AgentHandle&) = delete;
+  AgentHandle& operator=(const AgentHandle&) = delete;
 
   std::shared_ptr<AgentCore> theCore() const {
     std::lock_guard lock(mutex);

@@ -102,9 +102,11 @@ Outcome AgentCore::runHandler(const std::shared_ptr<Call>& call, std::optional<s
     if (call->reason.load() == StopReason::CallerCancelled) return outcomeOf(call->reason, "");
     return outcome;
   } catch (const std::exception& e) {
+    releaseRequest(*call);  // if the gates have not judged it: an override of theirs may throw too
     const std::string text = printable(e.what(), 4096);
     return outcomeOf(call->reason, text.empty() ? "the handler failed without a message" : text);
   } catch (...) {
+    releaseRequest(*call);
     return outcomeOf(call->reason, "the handler threw something that is no std::exception");
   }
 }

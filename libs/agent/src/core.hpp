@@ -222,7 +222,9 @@ class AgentCore : public std::enable_shared_from_this<AgentCore> {
   void finishIntent(const std::shared_ptr<Call>& call, const Outcome& outcome);
   void submitResult(const std::shared_ptr<Finishing>& job);
   Status storeResult(Finishing& job);
-  void onStored(Finishing& job, const Status& stored);
+  void onStored(const std::shared_ptr<Finishing>& job, const Status& stored);
+  void storeAgainLater(const std::shared_ptr<Finishing>& job);
+  void storeAgain();
   bool sendResult(const ReadyResult& result);
   // Sends a stored one, and keeps account of it.
   void deliver(const ReadyResult& result);
@@ -369,6 +371,9 @@ class AgentCore : public std::enable_shared_from_this<AgentCore> {
   bool outboxLoaded_ = false, resending_ = false;
   std::vector<store::SettledResult> settled_;  // that the state does not know of yet
   Timer settleTimer_;
+  std::vector<std::shared_ptr<Finishing>> unstored_;  // results that the disk did not take yet
+  Duration storeRetryDelay_{0};
+  Timer storeRetryTimer_;
   std::optional<std::string> paused_;  // by the control plane, and why
   Answers answers_;                    // to chats
   Timer answerTimer_;

@@ -54,7 +54,10 @@ void AgentCore::sendHeartbeat() {
   const UsageBook::Sync sync = usage_.openSync(newId());
   if (!sync.opened) return writeHeartbeat(sync);
   // After a restart the same delta goes out under the same id, so it is counted once.
-  saveUsage([this, sync] { writeHeartbeat(sync); });
+  saveUsage([this] {
+    const UsageBook::Sync now = usage_.openSync(newId());
+    writeHeartbeat(now.opened ? UsageBook::Sync{newId(), {}} : now);
+  });
 }
 
 void AgentCore::writeHeartbeat(const UsageBook::Sync& sync) {

@@ -102,7 +102,7 @@ Status AgentCore::roomForIntent() const {
   if (stopping_) return Error{Errc::Interrupted, "the agent is stopping"};
   if (paused_) return pausedError(*paused_);
   if (!roomForCall()) return Error{Errc::Busy, "the agent is busy: too many calls wait"};
-  if (outbox_.full(accepting_.size() + calls_.size()))
+  if (outbox_.full(accepting_.size() + calls_.size() + unstored_.size()))
     return Error{Errc::Busy, "the agent is busy: too many results wait for the control plane's acknowledgement"};
   return {};
 }
@@ -224,10 +224,12 @@ void AgentCore::onAccepted(Acceptance& job, const Status& stored) {
   const std::shared_ptr<Call>& call = job.call;
   const std::string& id = call->id;
   if (!job.genuine) return refuseIntent(id, job.genuine.error());
+  // What was found is an older row, and durable whatever became of this transaction.
+  if (job.seen) return answerKnown(*job.seen, job.fingerprint);
+  // Busy, for nobody knows whether this id was accepted before: the control plane may send it again.
   if (!stored)
     return refuseIntent(
-        id, {stored.error().code, "the intent cannot be recorded, so it does not run: " + stored.error().message});
-  if (job.seen) return answerKnown(*job.seen, job.fingerprint);
+        id, {Errc::Busy, "the intent cannot be recorded, so it is not begun now: " + stored.error().message});
   if (!job.admitted) return refuseIntent(id, job.admitted.error());
   log(LogSeverity::Info, "Intent received: " + printable(call->action) + " (" + printable(id) + ")");
   journal_->intentReceived(id, call->action, job.intent.params.text);

@@ -15,7 +15,12 @@ class ThreadLanes final : public Lanes {
  public:
   explicit ThreadLanes(std::size_t threads) {
     threads_.reserve(threads);
-    for (std::size_t i = 0; i < threads; ++i) threads_.emplace_back([this] { run(); });
+    try {
+      for (std::size_t i = 0; i < threads; ++i) threads_.emplace_back([this] { run(); });
+    } catch (...) {  // the system gives no more threads
+      close();
+      throw;
+    }
   }
   ~ThreadLanes() override { close(); }
 

@@ -18,6 +18,8 @@ constexpr std::size_t kBatchBytes = std::size_t{4} << 20;
 constexpr std::size_t kBusyConnectionBytes = std::size_t{8} << 20;
 // An acknowledgement that is lost costs one more delivery, so it waits for another write to ride on.
 constexpr Duration kSettleDelay = seconds(1);
+// Between two attempts to store results, while the disk fails.
+constexpr Duration kLeastStoreRetry = milliseconds(100), kMostStoreRetry = seconds(5);
 
 using Stored = std::vector<std::pair<std::string, Result<store::SeenIntent>>>;
 using Texts = std::vector<std::pair<std::string, Result<ReadyResult>>>;
@@ -112,6 +114,8 @@ store::FinishedIntent interruptedResult(const store::SeenIntent& intent, bool si
 struct AgentCore::Finishing {
   std::shared_ptr<Call> call;
   ReadyResult ready;
+  bool failed = false;       // to be stored, before
+  std::uint64_t sentOn = 0;  // the connection over which it went out although it was not stored
   std::vector<store::SettledResult> settled;
   std::optional<store::StoredUsage> usage;
 };
@@ -146,7 +150,7 @@ void AgentCore::finishIntent(const std::shared_ptr<Call>& call, const Outcome& o
 void AgentCore::submitResult(const std::shared_ptr<Finishing>& job) {
   const auto back = [self = shared_from_this(), job](Status stored) {
     if (stored.ok()) self->usage_.saved(job->usage);
-    self->backOnLoop([self, job, stored = std::move(stored)] { self->onStored(*job, stored); });
+    self->backOnLoop([self, job, stored = std::move(stored)] { self->onStored(job, stored); });
   };
   if (!setup_.state->file().submit([self = shared_from_this(), job] { return self->storeResult(*job); }, back))
     back(StateFile::busy());
@@ -160,17 +164,44 @@ Status AgentCore::storeResult(Finishing& job) {
 }
 
 // Durable first, then on the wire: a result that was seen is never followed by another one.
-void AgentCore::onStored(Finishing& job, const Status& stored) {
-  ReadyResult& ready = job.ready;
+void AgentCore::onStored(const std::shared_ptr<Finishing>& job, const Status& stored) {
+  ReadyResult& ready = job->ready;
   if (!stored) {
-    log(LogSeverity::Error, "The result of intent " + printable(ready.intentId) +
-                                " cannot be stored and is sent only once: " + stored.error().message);
-    sendResult(ready);
+    const bool again = !stopping_ && (stored.error().code == Errc::Io || stored.error().code == Errc::Busy);
+    if (!std::exchange(job->failed, true) || !again)
+      log(LogSeverity::Error, "The result of intent " + printable(ready.intentId) + " cannot be stored" +
+                                  (again ? " yet" : ", and may be lost") + ": " + stored.error().message);
+    if (job->sentOn == 0 && sendResult(ready)) job->sentOn = connectionNumber_;
+    if (again) storeAgainLater(job);
     return;
   }
-  outbox_.add(job.call->number, {ready.intentId, ready.hash, ready.text.size()});
+  storeRetryDelay_ = Duration(0);
+  outbox_.add(job->call->number, {ready.intentId, ready.hash, ready.text.size()});
+  if (job->sentOn != 0 && job->sentOn == connectionNumber_) {
+    outbox_.find(ready.intentId)->sentOn = connectionNumber_;
+    if (!inUse_.has(identity::feature::kResultAck)) settle(ready.intentId, store::SeenIntent::State::Delivered);
+    return;
+  }
   // Behind others that wait, or for a connection that is busy, it comes with the next batch.
   if (phase_ == Phase::Authenticated && connection_->queuedBytes() < kBusyConnectionBytes) deliver(ready);
+}
+
+// A disk that has failed is tried until it works; what waits counts as the outbox's, which bounds it.
+void AgentCore::storeAgainLater(const std::shared_ptr<Finishing>& job) {
+  unstored_.push_back(job);
+  if (unstored_.size() > 1) return;
+  storeRetryDelay_ = std::clamp<Duration>(storeRetryDelay_ * 2, kLeastStoreRetry, kMostStoreRetry);
+  storeRetryTimer_ = ports_.loop().after(storeRetryDelay_, [weak = weak_from_this()] {
+    if (auto self = weak.lock()) self->storeAgain();
+  });
+}
+
+void AgentCore::storeAgain() {
+  storeRetryTimer_.reset();
+  for (const auto& job : std::exchange(unstored_, {})) {
+    began();
+    submitResult(job);
+  }
 }
 
 bool AgentCore::sendResult(const ReadyResult& result) {
@@ -195,20 +226,18 @@ void AgentCore::deliver(const ReadyResult& result) {
 void AgentCore::loadOutbox() {
   if (std::exchange(outboxLoaded_, true)) return resendResults();
   using Entries = Result<std::vector<store::OutboxEntry>>;
-  onState<Entries>([cp = controlPlane_->did().value](store::AgentState& state) -> Entries { return state.outbox(cp); },
-                   [this](Entries entries) {
-                     if (!entries) {
-                       outboxLoaded_ = false;
-                       return log(LogSeverity::Error,
-                                  "The results that wait to be sent cannot be read: " + entries.error().message);
-                     }
-                     std::uint64_t order = 0;
-                     for (auto& e : *entries)
-                       outbox_.add(++order, {std::move(e.intentId), std::move(e.resultHash), e.bytes});
-                     if (order > 0)
-                       log(LogSeverity::Info, std::to_string(order) + " results of before wait for the control plane");
-                     resendResults();
-                   });
+  onState<Entries>(
+      [cp = controlPlane_->did().value](store::AgentState& state) -> Entries { return state.outbox(cp); },
+      [this](Entries entries) {
+        if (!entries) {
+          outboxLoaded_ = false;
+          return log(LogSeverity::Error, "The results that wait to be sent cannot be read: " + entries.error().message);
+        }
+        for (auto& e : *entries) outbox_.add(nextCall_++, {std::move(e.intentId), std::move(e.resultHash), e.bytes});
+        if (!entries->empty())
+          log(LogSeverity::Info, std::to_string(entries->size()) + " results of before wait for the control plane");
+        resendResults();
+      });
 }
 
 // What the control plane lists now, or, while there is no connection, has listed last.
@@ -218,8 +247,8 @@ bool AgentCore::signsResults() const {
 
 // One batch after the other, as the connection drains.
 void AgentCore::resendResults() {
-  if (resending_ || !outboxLoaded_ || phase_ != Phase::Authenticated || !connection_ || peerEnded_ || sendFailed_)
-    return;
+  if (resending_ || phase_ != Phase::Authenticated || !connection_ || peerEnded_ || sendFailed_) return;
+  if (!outboxLoaded_) return loadOutbox();  // it could not be read before
   if (connection_->queuedBytes() >= kBusyConnectionBytes) return;
   auto ids = outbox_.unsent(connectionNumber_, kBatchResults, kBatchBytes);
   if (ids.empty()) return;

@@ -13,6 +13,7 @@ bool StateFile::add(Work work, Done done) {
   if (closed_ || waiting_.works.size() >= kMaxWaiting) return false;
   waiting_.works.push_back(std::move(work));
   waiting_.done.push_back(std::move(done));
+  if (committing_ && waiting_.works.size() == kEnoughPerCommit) more_.notify_one();
   return true;
 }
 
@@ -31,10 +32,7 @@ void StateFile::rest() {
 bool StateFile::submit(Work work, Done done) {
   std::lock_guard lock(mutex_);
   if (!add(std::move(work), std::move(done))) return false;
-  if (schedule()) {
-    if (committing_ && waiting_.works.size() == kEnoughPerCommit) more_.notify_one();
-    return true;
-  }
+  if (schedule()) return true;
   waiting_.works.pop_back();
   waiting_.done.pop_back();
   return false;

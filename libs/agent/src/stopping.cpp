@@ -57,6 +57,7 @@ void AgentCore::continueStop() {
           self->dropConnection({});
         });
   }
+  if (!unstored_.empty()) storeAgain();  // once more
   flushSettled();
   if (stateOps_ > 0 || answers_.waiting()) return;
   if (phase_ == Phase::Idle || phase_ == Phase::Dialing || !connection_) return stopped();
@@ -73,6 +74,7 @@ void AgentCore::stopped() {
   heartbeatTimer_.reset();
   drainTimer_.reset();
   settleTimer_.reset();
+  storeRetryTimer_.reset();
   answerTimer_.reset();
   answers_.clear();
   initiator_.reset();

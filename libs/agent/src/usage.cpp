@@ -93,7 +93,8 @@ store::StoredUsage UsageBook::toStore() const {
 
 UsageBook::Sync UsageBook::openSync(const std::string& newId) {
   std::lock_guard lock(mutex_);
-  if (!usage_.syncId.empty()) return {usage_.syncId, {usage_.promptSyncing, usage_.completionSyncing}};
+  if (!usage_.syncId.empty())
+    return {usage_.syncId, {usage_.promptSyncing, usage_.completionSyncing}, written_.syncId != usage_.syncId};
   const TokenUsage delta{usage_.promptUnsynced, usage_.completionUnsynced};
   if (delta == TokenUsage{}) return {newId, delta};
   usage_.syncId = newId;

@@ -40,7 +40,7 @@ class UsageBook {
   struct Sync {
     std::string id;
     TokenUsage delta;
-    bool opened = false;  // just now: to be saved before the delta is told to anyone
+    bool opened = false;  // and not stored yet: to be saved before the delta is told to anyone
   };
   Sync openSync(const std::string& newId);
   // False when `id` is not the open sync's. Not written: call saveSoon().

@@ -1,5 +1,6 @@
 // Signed results and the durable outbox (docs/protocol.md 7.5), pause and resume (7.8).
 #include "agent_fixture.hpp"
+#include "base/file_size_limit.hpp"
 #include "outbox.hpp"
 
 namespace vaultysclaw::testing {
@@ -56,6 +57,54 @@ TEST_F(Results, AreSignedForExactlyWhatTheySay) {
   EXPECT_EQ(cp.results[1].code, "failed");
   EXPECT_EQ(cp.results[2].code, "policy_denied");
   EXPECT_FALSE(cp.results[2].outputHash.has_value());
+}
+
+TEST_F(Results, AreStoredLaterWhenTheDiskIsFull) {
+  connect();
+  std::optional<FileSizeLimit> full;
+  agent->intent = [&](auto, const auto&, auto&) -> Json {
+    full.emplace(1);  // once the intent is accepted
+    return 7;
+  };
+  intent("i1", "text_generation");
+  EXPECT_THAT(resultIds(), ElementsAre("i1")) << "its caller need not wait for the disk";
+  EXPECT_TRUE(logged("cannot be stored yet"));
+  world.advance(seconds(20));
+  full.reset();
+  world.advance(seconds(10));
+  EXPECT_THAT(resultIds(), ElementsAre("i1"));
+  EXPECT_EQ(stateOf("i1"), store::SeenIntent::State::Finished);
+}
+
+TEST_F(Results, ThatTheDiskDoesNotTakeWhileTheLinkIsDownComeLater) {
+  connect();
+  std::optional<FileSizeLimit> full;
+  agent->intent = [&](auto, const auto&, auto&) -> Json {
+    full.emplace(1);
+    world.network.cutAll();
+    return 7;
+  };
+  intent("i1", "text_generation");
+  EXPECT_THAT(resultIds(), IsEmpty());
+  full.reset();
+  world.advance(seconds(10));
+  EXPECT_THAT(resultIds(), ElementsAre("i1"));
+}
+
+TEST_F(Results, OfARunningIntentAreNotDeniedBecauseTheDiskIsFull) {
+  connect();
+  world.lanes->held = true;
+  intent("i1", "text_generation");
+  {
+    const FileSizeLimit full(1);
+    intent("i1", "text_generation");  // again, as after a reconnect
+    intent("i2", "text_generation");
+  }
+  EXPECT_FALSE(refusal("i1").has_value()) << "it is about to run";
+  ASSERT_TRUE(refusal("i2").has_value());
+  EXPECT_EQ(refusal("i2")->code, "busy");
+  world.runHandler();
+  EXPECT_THAT(resultIds(), ElementsAre("i1"));
 }
 
 TEST_F(Results, AreNotMadeForWhatWasNeverAccepted) {

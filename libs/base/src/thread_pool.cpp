@@ -16,18 +16,16 @@ class ThreadPool final : public Workers {
   ThreadPool(std::string name, std::size_t threads, std::size_t maxQueued)
       : name_(std::move(name)), maxQueued_(maxQueued) {
     name_.resize(std::min<std::size_t>(name_.size(), 15));  // what Linux keeps of a thread's name
-    for (std::size_t i = 0; i < threads; ++i) threads_.emplace_back([this] { run(); });
+    try {
+      for (std::size_t i = 0; i < threads; ++i) threads_.emplace_back([this] { run(); });
+    } catch (...) {  // the system gives no more threads
+      stop();
+      throw;
+    }
   }
   ThreadPool(const ThreadPool&) = delete;
   ThreadPool& operator=(const ThreadPool&) = delete;
-  ~ThreadPool() override {
-    {
-      std::lock_guard lock(mutex_);
-      stopping_ = true;
-    }
-    wake_.notify_all();
-    for (auto& t : threads_) t.join();
-  }
+  ~ThreadPool() override { stop(); }
 
   bool submit(Task task) override {
     bool wake = false;
@@ -42,6 +40,15 @@ class ThreadPool final : public Workers {
   }
 
  private:
+  void stop() {
+    {
+      std::lock_guard lock(mutex_);
+      stopping_ = true;
+    }
+    wake_.notify_all();
+    for (auto& t : threads_) t.join();
+  }
+
   void run() {
     pthread_setname_np(pthread_self(), name_.c_str());
     for (;;) {

@@ -1,17 +1,18 @@
 // What the SQLite control store's writer promises beyond the contract: order, bounds, and the truth about failed disks.
 #include <gtest/gtest.h>
-#include <sys/resource.h>
 
 #include <atomic>
-#include <csignal>
 #include <future>
 #include <thread>
 
+#include "base/file_size_limit.hpp"
 #include "store/control_store.hpp"
 #include "store_testing.hpp"
 
 namespace vaultysclaw::store {
 namespace {
+
+using testing::FileSizeLimit;
 
 std::unique_ptr<ControlStore> openIn(const TemporaryDirectory& directory, WriterThread thread = WriterThread::Yes,
                                      Duration gather = milliseconds(2)) {
@@ -38,26 +39,6 @@ class HeldWriter {
 
  private:
   std::promise<void> held_, gate_;
-};
-
-// Lets no file of this process grow beyond `bytes`, as a full disk would.
-class FileSizeLimit {
- public:
-  explicit FileSizeLimit(rlim_t bytes) : previousHandler_(std::signal(SIGXFSZ, SIG_IGN)) {
-    ::getrlimit(RLIMIT_FSIZE, &previous_);
-    const rlimit limit{.rlim_cur = bytes, .rlim_max = previous_.rlim_max};
-    ::setrlimit(RLIMIT_FSIZE, &limit);
-  }
-  FileSizeLimit(const FileSizeLimit&) = delete;
-  FileSizeLimit& operator=(const FileSizeLimit&) = delete;
-  ~FileSizeLimit() {
-    ::setrlimit(RLIMIT_FSIZE, &previous_);
-    std::signal(SIGXFSZ, previousHandler_);
-  }
-
- private:
-  void (*previousHandler_)(int);
-  rlimit previous_{};
 };
 
 constexpr Duration kForEver = std::chrono::hours(1);
