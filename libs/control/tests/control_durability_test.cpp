@@ -1,75 +1,10 @@
 // Intents that outlast their connection, their control plane, and an agent that is away: each is answered once.
 #include <sqlite3.h>
 
-#include "control_fixture.hpp"
+#include "durability_fixture.hpp"
 
 namespace vaultysclaw::control::testing {
 namespace {
-
-using namespace protocol;
-
-class Durability : public ControlTest {
- protected:
-  void SetUp() override { start(); }
-
-  static TestAgent::Options full() {
-    TestAgent::Options o;
-    o.features = TestAgent::allFeatures();
-    return o;
-  }
-  static RunRequest request(const Did& did, std::optional<seconds> ttl = std::nullopt,
-                            std::optional<std::string> key = std::nullopt) {
-    RunRequest r;
-    r.did = did;
-    r.action = "echo";
-    r.params.text = R"({"n":1})";
-    r.ttl = ttl;
-    r.idempotencyKey = std::move(key);
-    return r;
-  }
-  Waiting<RunResult> ask(const RunRequest& r) {
-    Waiting<RunResult> reply;
-    plane->run(r, reply);
-    run();
-    return reply;
-  }
-  Waiting<SentIntent> post(const RunRequest& r) {
-    Waiting<SentIntent> reply;
-    plane->send(r, reply);
-    run();
-    return reply;
-  }
-  std::unique_ptr<TestAgent> awayAgent(TestAgent::Options o = full()) {
-    auto agent = connectedAgent(std::move(o));
-    agent->disconnect();
-    run();
-    return agent;
-  }
-  void comeBack(TestAgent& agent) {
-    agent.connect();
-    run();
-    ASSERT_TRUE(agent.connected());
-  }
-  // As a process that ends in order, and another one.
-  void shutDownAndStart() {
-    plane->shutdown();
-    run();
-    restart();
-  }
-  std::string status(const IntentId& id) { return intentRow(id).row.status; }
-  std::vector<std::string> history(const IntentId& id) {
-    std::vector<std::string> out;
-    for (const auto& e : intentRow(id).history) out.push_back(e.event);
-    return out;
-  }
-  static std::vector<IntentId> intentsOf(const TestAgent& agent) {
-    std::vector<IntentId> out;
-    for (const auto& m : agent.received) {
-      if (const auto* intent = std::get_if<Intent>(&m.payload)) out.push_back(intent->id);
-    }
-    return out;
-  }
-};
 
 // ---- sending again --------------------------------------------------------------------------------------------------
 
@@ -702,98 +637,6 @@ TEST_F(Durability, AKilledProcessLosesNothingThatItHasAccepted) {
   agent->sendResult(id, "1");
   run();
   EXPECT_EQ(status(id), "success");
-}
-
-// ---- idempotency keys -----------------------------------------------------------------------------------------------
-
-TEST_F(Durability, TheSameKeyIsTheSameIntent) {
-  auto agent = connectedAgent(full());
-  const auto keyed = request(agent->did(), std::nullopt, "k-1");
-  auto first = post(keyed);
-  auto second = post(keyed);
-  EXPECT_FALSE((*first)->replayed);
-  EXPECT_TRUE((*second)->replayed);
-  EXPECT_EQ((*first)->intentId, (*second)->intentId);
-  EXPECT_EQ(agent->count<Intent>(), 1U);
-  auto third = ask(keyed);
-  EXPECT_FALSE(third.done()) << "attached";
-  agent->sendResult((*first)->intentId, "5");
-  run();
-  ASSERT_TRUE(third.done() && third->ok());
-  EXPECT_TRUE((*third)->replayed);
-  auto fourth = ask(keyed);
-  ASSERT_TRUE(fourth.done() && fourth->ok());
-  EXPECT_EQ((*fourth)->output->text, "5") << "the stored end";
-  agent->disconnect();
-  run();
-  EXPECT_EQ((*post(keyed))->status, "success") << "also when nothing could be sent now";
-  EXPECT_EQ(audited("intent.send"), 1U);
-}
-
-TEST_F(Durability, TwoAtOnceWithOneKeyGetOneIntent) {
-  auto agent = connectedAgent(full());
-  Waiting<RunResult> one, two;
-  Waiting<SentIntent> three;
-  const auto keyed = request(agent->did(), std::nullopt, "k");
-  plane->run(keyed, one);
-  plane->run(keyed, two);
-  plane->send(keyed, three);
-  run();
-  EXPECT_TRUE((*three)->replayed);
-  ASSERT_EQ(agent->count<Intent>(), 1U);
-  agent->sendResult(agent->last<Intent>()->id, "5");
-  run();
-  ASSERT_TRUE(one.done() && two.done());
-  EXPECT_FALSE((*one)->replayed);
-  EXPECT_TRUE((*two)->replayed);
-  EXPECT_EQ((*one)->intentId, (*two)->intentId);
-  EXPECT_EQ(plane->counters().pendingIntents, 0U);
-}
-
-TEST_F(Durability, AKeyWithOtherContentIsRefused) {
-  auto agent = connectedAgent(full());
-  auto other = connectedAgent(full());
-  const auto keyed = request(agent->did(), seconds(10), "k");
-  ASSERT_TRUE(post(keyed)->ok());
-  std::vector<RunRequest> changed(4, keyed);
-  changed[0].did = other->did();
-  changed[1].action = "other";
-  changed[2].params.text = R"({"n": 1})";
-  changed[3].ttl = seconds(11);
-  for (const auto& r : changed) EXPECT_EQ(post(r)->error().code, Errc::Conflict);
-  auto somebody = keyed;
-  somebody.requestedBy = "somebody else";
-  auto theirs = post(somebody);
-  ASSERT_TRUE(theirs->ok());
-  EXPECT_FALSE((*theirs)->replayed) << "their own key";
-}
-
-TEST_F(Durability, ACallerComesBackWithItsKeyAfterARestart) {
-  auto agent = connectedAgent(full());
-  const auto keyed = request(agent->did(), std::nullopt, "k");
-  auto before = ask(keyed);
-  shutDownAndStart();
-  EXPECT_EQ(before->error().code, Errc::Interrupted);
-  auto after = ask(keyed);
-  EXPECT_FALSE(after.done()) << "attached, though the agent is away";
-  comeBack(*agent);
-  ASSERT_EQ(agent->count<Intent>(), 1U);
-  agent->sendResult(agent->last<Intent>()->id, "5");
-  run();
-  ASSERT_TRUE(after.done() && after->ok());
-  EXPECT_EQ((*after)->output->text, "5");
-}
-
-TEST_F(Durability, AKeyAnswersHowItsIntentEnded) {
-  auto agent = awayAgent();
-  const auto keyed = request(agent->did(), seconds(10), "k");
-  auto first = ask(keyed);
-  loop.advance(seconds(10));
-  EXPECT_EQ(first->error().code, Errc::DeadlineExceeded);
-  auto again = ask(keyed);
-  ASSERT_TRUE(again.done());
-  EXPECT_EQ(again->error().code, Errc::DeadlineExceeded);
-  EXPECT_EQ(again->error().message, first->error().message);
 }
 
 TEST_F(Durability, TheHistoryIsBounded) {
