@@ -46,7 +46,13 @@ class Hub final : public ControlPlane, private SessionHost {
   void registrations(std::optional<std::string> status, store::Page page,
                      Reply<store::Listing<store::RegistrationRow>> reply) override;
   void approve(const RegistrationId& id, Approval approval, Reply<store::AgentRow> reply) override {
-    if (open(reply)) registrations_.approve(id, std::move(approval), std::move(reply));
+    if (!open(reply)) return;
+    // Answered when its certificate says so too: what is asked of the agent next is not refused.
+    registrations_.approve(id, std::move(approval), [this, reply = std::move(reply)](Result<store::AgentRow> row) {
+      Session* session = row ? registry_.live(row->did) : nullptr;
+      if (session == nullptr) return reply(std::move(row));
+      session->whenReady([reply, row = std::move(row)] { reply(row); });
+    });
   }
   void reject(const RegistrationId& id, std::string reason, std::string actor, Reply<std::monostate> reply) override {
     if (open(reply)) registrations_.reject(id, std::move(reason), std::move(actor), std::move(reply));

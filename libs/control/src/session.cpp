@@ -14,6 +14,7 @@ namespace {
 
 // What a record adds to its message: the stream's header before the first one, and the tag.
 constexpr std::size_t kRecordOverhead = 24 + 17;
+constexpr Duration kMaxWaitForReady = seconds(2);
 
 std::string newSessionId(Entropy& entropy) {
   std::array<std::uint8_t, 16> bytes{};
@@ -134,6 +135,7 @@ void Session::close(std::uint16_t code, std::string_view why) {
   connection_->close(code, why);
   phase_ = Phase::Closed;
   host_.onClosed(*this);
+  endWaits();
 }
 
 void Session::refuse(const Error& error) {
@@ -279,7 +281,7 @@ void Session::onProved(const Handshake::Claim& claim, Statement stated,
     const bool outdated = current->grant != certified_.grant;
     certified_ = {};
     if (reissueWanted_ || outdated) return reissue(reissueWanted_.value_or("Certificate reissue"));
-    if (!std::exchange(ready_, true)) host_.onReady(*this);
+    if (!std::exchange(ready_, true)) becomeReady();
     return;
   }
   channel_ = std::move(channel);
@@ -326,7 +328,23 @@ void Session::connect(const Did& did, const policy::Grant& granted) {
   certified_ = {};
   if (outdated) return reissue("Certificate reissue");
   ready_ = true;
+  becomeReady();
+}
+
+void Session::becomeReady() {
   host_.onReady(*this);
+  endWaits();
+}
+
+void Session::whenReady(Task then) {
+  if (ready() || phase_ == Phase::Closed) return then();
+  waits_.push_back(std::move(then));
+  if (waits_.size() == 1) waitsTimer_ = context_.ports.loop.after(kMaxWaitForReady, [this] { endWaits(); });
+}
+
+void Session::endWaits() {
+  waitsTimer_.reset();
+  for (const auto& then : std::exchange(waits_, {})) then();
 }
 
 void Session::watchSilence() {

@@ -76,6 +76,26 @@ TEST_F(Registration, SubsetLimitsAndExpiryStandInTheCertificate) {
   }
 }
 
+TEST_F(Registration, ApprovalIsAnsweredWhenTheAgentHasItsCertificate) {
+  auto agent = newAgent(), silent = newAgent(), gone = newAgent();
+  for (auto* one : {agent.get(), silent.get(), gone.get()}) one->connect();
+  run();
+  silent->options.answerChallenges = gone->options.answerChallenges = false;
+  Waiting<store::AgentRow> first, second, third;
+  plane->approve(registrationOf(*agent), {}, first);
+  plane->approve(registrationOf(*silent), {}, second);
+  plane->approve(registrationOf(*gone), {}, third);
+  run();
+  EXPECT_TRUE(first.done() && first->ok());
+  EXPECT_FALSE(second.done()) << "what is asked of it now would be refused";
+  EXPECT_FALSE(third.done());
+  gone->disconnect();
+  run();
+  EXPECT_TRUE(third.done() && third->ok()) << "it is approved all the same";
+  loop.advance(seconds(2));
+  EXPECT_TRUE(second.done() && second->ok()) << "no longer than two seconds";
+}
+
 TEST_F(Registration, AnExpiryNeedsNoPolicyId) {
   auto agent = newAgent();
   agent->connect();

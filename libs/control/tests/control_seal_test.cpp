@@ -241,7 +241,9 @@ TEST_F(Sealed, FeaturesAreRememberedOnceARecordHasOpened) {
   agent->connect();
   run();
   agent->options.answerChallenges = false;  // no reissue: nothing comes from it
-  ASSERT_TRUE(approve(registrationOf(*agent)).ok());
+  Waiting<store::AgentRow> approved;
+  plane->approve(registrationOf(*agent), {}, approved);
+  run();
   EXPECT_EQ(stored(*agent), "");
   agent->send(Heartbeat{});
   run();

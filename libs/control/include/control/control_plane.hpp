@@ -189,7 +189,8 @@ class ControlPlane {
 
   virtual void registrations(std::optional<std::string> status, store::Page page,
                              Reply<store::Listing<store::RegistrationRow>> reply) = 0;
-  // Holds even when the agent is away. NotFound; Conflict (decided already, expired); InvalidArgument (capabilities
+  // Holds even when the agent is away; when it is there, replies once it has its certificate, or after two seconds.
+  // NotFound; Conflict (decided already, expired); InvalidArgument (capabilities
   // that were not requested).
   virtual void approve(const RegistrationId& id, Approval approval, Reply<store::AgentRow> reply) = 0;
   virtual void reject(const RegistrationId& id, std::string reason, std::string actor, Reply<std::monostate> reply) = 0;
