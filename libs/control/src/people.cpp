@@ -85,9 +85,6 @@ std::string timeText(const std::optional<WallTime>& time) {
   return time ? toIso8601(*time) : "";
 }
 
-Error noUser(std::string_view which) {
-  return {Errc::NotFound, "no user has the id or name '" + printable(which, 100) + "'"};
-}
 Error noKey(const TokenId& which) {
   return {Errc::NotFound, "no key of this user has the id '" + printable(which.value, 100) + "'"};
 }
@@ -119,6 +116,10 @@ Status forgetOldest(store::ControlWriter& writer, const std::vector<store::ApiTo
 }
 
 }  // namespace
+
+Error noUser(std::string_view which) {
+  return {Errc::NotFound, "no user has the id or name '" + printable(which, 100) + "'"};
+}
 
 Result<std::unique_ptr<People>> People::create(ControlPorts ports) {
   std::unique_ptr<People> people(new People(ports));

@@ -281,8 +281,7 @@ void Session::onProved(const Handshake::Claim& claim, Statement stated,
     const bool outdated = current->grant != certified_.grant;
     certified_ = {};
     if (reissueWanted_ || outdated) return reissue(reissueWanted_.value_or("Certificate reissue"));
-    if (!std::exchange(ready_, true)) becomeReady();
-    return;
+    return becomeReady();
   }
   channel_ = std::move(channel);
   if (channel_) {
@@ -327,11 +326,11 @@ void Session::connect(const Did& did, const policy::Grant& granted) {
   const bool outdated = !certified_.known || certified_.grant != granted;
   certified_ = {};
   if (outdated) return reissue("Certificate reissue");
-  ready_ = true;
   becomeReady();
 }
 
 void Session::becomeReady() {
+  if (std::exchange(ready_, true)) return;
   host_.onReady(*this);
   endWaits();
 }

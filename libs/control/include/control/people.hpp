@@ -134,6 +134,9 @@ class People {
   std::shared_ptr<char> alive_ = std::make_shared<char>();
 };
 
+// NotFound, of a user that was asked for by `which`.
+Error noUser(std::string_view which);
+
 // 1 to 64 lower-case letters, digits and . _ -, beginning with a letter or digit.
 bool isUserName(std::string_view text);
 

@@ -127,9 +127,7 @@ void Core::listUsers(Call call) {
 
 void Core::getUser(Call call) {
   const store::UserRow* row = people_->find(call.params.front());
-  if (row == nullptr)
-    return fail(call,
-                Error{Errc::NotFound, "no user has the id or name '" + printable(call.params.front(), 100) + "'"});
+  if (row == nullptr) return fail(call, noUser(call.params.front()));
   respond(call, userResponse(200, *row));
 }
 
@@ -180,7 +178,7 @@ void Core::listKeys(Call call) {
   const store::UserRow* of = people_->find(user.value_or(who.user.value));
   const bool own = of != nullptr && of->id == who.user;
   if (!own && !mayDo(who, Permission::Oversee)) return fail(call, notAllowed(Permission::Oversee));
-  if (of == nullptr) return fail(call, Error{Errc::NotFound, "no user has the id or name '" + printable(*user) + "'"});
+  if (of == nullptr) return fail(call, noUser(*user));
   JsonWriter w;
   writePage(w, people_->keysOf(of->id), page, [&](const store::ApiTokenRow& row) { writeKey(w, row); });
   respondJson(call, w);
