@@ -219,6 +219,7 @@ class AgentCore : public std::enable_shared_from_this<AgentCore> {
   // results.cpp. A result's way: made on the handler's lane (or, without a handler, by a worker); finishIntent;
   // submitResult; on a worker storeResult; onStored.
   struct Finishing;
+  ReadyResult readyResult(const Call& call, const Outcome& outcome, bool sign) const;
   void finishIntent(const std::shared_ptr<Call>& call, const Outcome& outcome);
   void submitResult(const std::shared_ptr<Finishing>& job);
   Status storeResult(Finishing& job);

@@ -267,9 +267,7 @@ void AgentCore::runIntent(const std::shared_ptr<Call>& call, const protocol::Raw
     return std::move(text->text);
   });
   // This thread is awake and has nothing else to do; a worker would have to be woken for the signature.
-  outcome.ready = std::make_shared<ReadyResult>(makeResult(
-      resultOf(*call, outcome, ports_.clock().now()), {controlPlane_->did().value, call->intentHash, call->signsResult},
-      setup_.self, ports_.clock(), ports_.entropy()));
+  outcome.ready = std::make_shared<ReadyResult>(readyResult(*call, outcome, call->signsResult));
   ports_.loop().post([self = shared_from_this(), call, outcome = std::move(outcome)] { self->endCall(call, outcome); });
 }
 

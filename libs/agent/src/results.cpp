@@ -120,6 +120,12 @@ struct AgentCore::Finishing {
   std::optional<store::StoredUsage> usage;
 };
 
+// Any thread.
+ReadyResult AgentCore::readyResult(const Call& call, const Outcome& outcome, bool sign) const {
+  return makeResult(resultOf(call, outcome, ports_.clock().now()), {controlPlane_->did().value, call.intentHash, sign},
+                    setup_.self, ports_.clock(), ports_.entropy());
+}
+
 void AgentCore::finishIntent(const std::shared_ptr<Call>& call, const Outcome& outcome) {
   if (!outcome.success) log(LogSeverity::Error, "Intent " + printable(call->id) + " failed: " + outcome.error);
   journal_->intentFinished(call->id, outcome.success, outcome.success ? std::optional(outcome.output) : std::nullopt,
@@ -134,9 +140,7 @@ void AgentCore::finishIntent(const std::shared_ptr<Call>& call, const Outcome& o
     return submitResult(job);
   }
   const bool queued = worker_->submit([self = shared_from_this(), job, outcome, sign] {
-    job->ready = makeResult(resultOf(*job->call, outcome, self->ports_.clock().now()),
-                            {self->controlPlane_->did().value, job->call->intentHash, sign}, self->setup_.self,
-                            self->ports_.clock(), self->ports_.entropy());
+    job->ready = self->readyResult(*job->call, outcome, sign);
     self->submitResult(job);
   });
   if (queued) return;
