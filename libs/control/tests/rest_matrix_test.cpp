@@ -18,6 +18,8 @@ const std::vector<Row> kMatrix = {
     {"GET", "/health", 200, "rxoa", "rxoa", "rxoa"},
     {"GET", "/metrics", 200, "rxoa", "rxoa", "rxoa"},
     {"GET", "/api", 200, "rxoa", "rxoa", "rxoa"},
+    {"GET", "/api/openapi.json", 200, "rxoa", "rxoa", "rxoa"},
+    {"GET", "/api/docs", 200, "rxoa", "rxoa", "rxoa"},
     {"GET", "/api/agents", 200, "r---", "r---", "r---"},
     {"GET", "/api/agents/:did", 200, "r---", "r---", "r---"},
     {"PATCH", "/api/agents/:did", 200, "----", "--o-", "--o-", R"({"capabilities":[]})"},
@@ -109,12 +111,12 @@ TEST_F(Matrix, HasARowForEveryRoute) {
   EXPECT_EQ(rows, routes);
 }
 
-TEST_F(Matrix, WithoutAKeyOnlyHealthAndMetricsAnswer) {
+TEST_F(Matrix, WithoutAKeyOnlyWhatIsOpenAnswers) {
+  const std::set<std::string> kOpen = {"/health", "/metrics", "/api/openapi.json", "/api/docs"};
   for (const Row& row : kMatrix) {
     auto r = request(row.method, row.path, row.body);
     std::erase_if(r.headers, [](const auto& header) { return header.first == "Authorization"; });
-    const bool open = std::string(row.path) == "/health" || std::string(row.path) == "/metrics";
-    EXPECT_EQ(send(r).status, open ? 200 : 401) << row.path;
+    EXPECT_EQ(send(r).status, kOpen.count(row.path) == 1 ? 200 : 401) << row.path;
   }
 }
 

@@ -66,7 +66,9 @@ TEST_F(RestRoutes, RefusesWrongQueryParametersByName) {
   EXPECT_EQ(a.parsed()["code"], "invalid_argument");
   EXPECT_EQ(a.parsed()["details"].size(), 4U);
   EXPECT_EQ(a.parsed()["details"]["limit"], "must be a whole number from 1 to 500");
-  EXPECT_EQ(a.parsed()["details"]["state"], "is not a parameter this route knows");
+  EXPECT_EQ(
+      a.parsed()["details"]["state"],
+      "is not a parameter this route knows: it knows limit, name, offset, online, page, pageSize, search, status");
 }
 
 TEST_F(RestRoutes, GetsOneAgent) {

@@ -10,6 +10,7 @@
 #include "control/people.hpp"
 #include "control/rest_api.hpp"
 #include "rest/gatekeeper.hpp"
+#include "rest/openapi.hpp"
 #include "rest/request_body.hpp"
 #include "rest/views.hpp"
 
@@ -40,7 +41,6 @@ class Core : public std::enable_shared_from_this<Core> {
     std::string_view method, pattern;
     Permission needs;
     Handler handler;
-    std::string_view about;
   };
   static const std::vector<Route>& routes();
 
@@ -53,6 +53,9 @@ class Core : public std::enable_shared_from_this<Core> {
   void health(Call call);
   void metrics(Call call);
   void index(Call call);
+  void openApi(Call call);
+  void docs(Call call);
+  // routes_audit.cpp
   void listAudit(Call call);
   void verifyAudit(Call call);
   // routes_agents.cpp
@@ -90,8 +93,14 @@ class Core : public std::enable_shared_from_this<Core> {
   void revokeKey(Call call);
 
  private:
+  // Whether the route that this asks for answers without a key.
+  static bool isOpen(const net::HttpRequest& request, std::string_view path);
   void dispatch(Call call, std::string path);
-  // Every answer leaves through these: they add the headers that all answers have.
+  // Made when it is first asked for.
+  const OpenApi& document();
+  // Answers 429 and is false when too many of those long texts that need no key were asked for just now.
+  bool mayReadDocument(const Call& call);
+  // Every answer leaves through these: they add the headers that all answers have, unless it has its own.
   void respond(const Call& call, net::HttpResponse response) const;
   void respondJson(const Call& call, JsonWriter& w, int status = 200) const;
   void fail(const Call& call, const ApiError& error) const;
@@ -113,6 +122,9 @@ class Core : public std::enable_shared_from_this<Core> {
   RestOptions options_;
   std::unique_ptr<People> people_;
   Gatekeeper gatekeeper_;
+  std::unique_ptr<const OpenApi> document_;
+  SteadyTime documentsSince_;  // a minute begins
+  std::size_t documentsRead_ = 0;
   SteadyTime started_;
   bool closed_ = false;
 };

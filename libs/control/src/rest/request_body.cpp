@@ -39,6 +39,14 @@ std::string wantedRange(std::int64_t min, std::int64_t max) {
   return "must be a whole number from " + std::to_string(min) + " to " + std::to_string(max);
 }
 
+std::string wordsOf(std::vector<std::string> names) {
+  std::sort(names.begin(), names.end());
+  names.erase(std::unique(names.begin(), names.end()), names.end());
+  std::string out;
+  for (const std::string& name : names) out += (out.empty() ? "" : ", ") + name;
+  return out.empty() ? "none" : out;
+}
+
 }  // namespace
 
 std::variant<Body, ApiError> Body::parse(const net::HttpRequest& request) {
@@ -57,6 +65,7 @@ Body::Body(std::string_view validObject, std::string prefix) : prefix_(std::move
 }
 
 Body::Member* Body::find(std::string_view name) {
+  asked_.emplace_back(name);
   const auto it = members_.find(name);
   if (it == members_.end()) return nullptr;
   it->second.used = true;
@@ -68,11 +77,13 @@ Body::Member* Body::present(std::string_view name) {
   return member != nullptr && member->raw != "null" ? member : nullptr;
 }
 
-bool Body::has(std::string_view name) const {
+bool Body::has(std::string_view name) {
+  asked_.emplace_back(name);
   return members_.find(name) != members_.end();
 }
 
-bool Body::isNull(std::string_view name) const {
+bool Body::isNull(std::string_view name) {
+  asked_.emplace_back(name);
   const auto it = members_.find(name);
   return it != members_.end() && it->second.raw == "null";
 }
@@ -201,7 +212,8 @@ std::optional<std::vector<Body>> Body::objects(std::string_view name, std::size_
 
 void Body::collectUnknown() {
   for (auto& [name, member] : members_) {
-    if (!std::exchange(member.used, true)) problem(printable(name, 64), "is not a member this route knows");
+    if (std::exchange(member.used, true)) continue;
+    problem(printable(name, 64), "is not a member this route knows: it knows " + wordsOf(asked_));
   }
 }
 
@@ -262,7 +274,7 @@ std::optional<ApiError> Query::finish() {
   if (unknown_ == Unknown::Refuse) {
     for (const auto& [name, value] : request_.query) {
       if (std::find(asked_.begin(), asked_.end(), name) != asked_.end() || problems_.size() >= kMaxProblems) continue;
-      problem(printable(name, 64), "is not a parameter this route knows");
+      problem(printable(name, 64), "is not a parameter this route knows: it knows " + wordsOf(asked_));
     }
   }
   if (problems_.empty()) return std::nullopt;

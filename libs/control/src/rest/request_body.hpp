@@ -21,8 +21,9 @@ class Body {
   // An empty body is `{}`. Errors: 415 for another content type, 400 for bytes that are not one strict JSON object.
   static std::variant<Body, ApiError> parse(const net::HttpRequest& request);
 
-  bool has(std::string_view name) const;  // absent and null differ here
-  bool isNull(std::string_view name) const;
+  // Absent and null differ here. Asking for a member, in whatever way, makes it known.
+  bool has(std::string_view name);
+  bool isNull(std::string_view name);
 
   std::optional<std::string> text(std::string_view name, std::size_t maxBytes = 4096);
   std::string requiredText(std::string_view name, std::size_t maxBytes = 4096);
@@ -53,6 +54,7 @@ class Body {
 
   std::string prefix_;
   std::map<std::string, Member, std::less<>> members_;
+  std::vector<std::string> asked_;
   std::vector<Problem> problems_;
 };
 

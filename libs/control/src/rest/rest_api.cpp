@@ -1,5 +1,7 @@
 #include "control/rest_api.hpp"
 
+#include <algorithm>
+
 #include "protocol/codec.hpp"
 #include "rest/core.hpp"
 #include "rest/trace_context.hpp"
@@ -35,6 +37,10 @@ std::optional<std::vector<std::string>> match(std::string_view pattern, const st
   return params;
 }
 
+std::string_view methodOf(const net::HttpRequest& request) {
+  return request.method == "HEAD" ? std::string_view("GET") : std::string_view(request.method);
+}
+
 bool under(std::string_view path, std::string_view prefix) {
   return path == prefix || (path.starts_with(prefix) && path[prefix.size()] == '/');
 }
@@ -53,57 +59,44 @@ std::optional<std::string> fromOriginal(std::string_view path) {
 
 }  // namespace
 
+// What each takes and answers stands in rest/openapi/*.json.
 const std::vector<Core::Route>& Core::routes() {
   static const std::vector<Route> all = {
-      {"GET", "/health", Permission::Open, &Core::health, "Whether the control plane serves; no token"},
-      {"GET", "/metrics", Permission::Open, &Core::metrics, "Counters in Prometheus text format; no token"},
-      {"GET", "/api", Permission::Own, &Core::index, "This list"},
-      {"GET", "/api/agents", Permission::Read, &Core::listAgents, "Agents: ?status, name, search, limit, offset"},
-      {"GET", "/api/agents/:did", Permission::Read, &Core::getAgent, "One agent"},
-      {"PATCH", "/api/agents/:did", Permission::Operate, &Core::patchAgent,
-       "Changes what an agent is granted: {capabilities, resourceLimits, policyId, policyExpiresAt, reason}"},
-      {"DELETE", "/api/agents/:did", Permission::Operate, &Core::deleteAgent,
-       "Removes an agent and closes its connection"},
-      {"POST", "/api/agents/:did/pause", Permission::Operate, &Core::pause, "Gives an agent no more work: {reason}"},
-      {"POST", "/api/agents/:did/resume", Permission::Operate, &Core::resume, "Lets a paused agent go on"},
-      {"POST", "/api/agents/:did/reset-pin", Permission::Operate, &Core::resetPin,
-       "Accepts a weaker handshake from an agent than it has shown before"},
-      {"POST", "/api/agents/:did/run", Permission::Run, &Core::runOnAgent,
-       "Runs an action and waits for its result: {action, params, timeoutMs, ttlSeconds, idempotencyKey}"},
-      {"GET", "/api/registrations", Permission::Oversee, &Core::listRegistrations,
-       "Registrations: ?status, limit, offset"},
-      {"POST", "/api/registrations/:id/approve", Permission::Operate, &Core::approve,
-       "Lets an agent in: {capabilities, resourceLimits, policyId, policyExpiresAt}"},
-      {"POST", "/api/registrations/:id/reject", Permission::Operate, &Core::reject, "Keeps an agent out: {reason}"},
-      {"POST", "/api/intents", Permission::Run, &Core::sendIntent,
-       "Sends an intent and does not wait: {did, action, params, timeoutMs, ttlSeconds, idempotencyKey}"},
-      {"POST", "/api/intents/broadcast", Permission::Run, &Core::broadcastIntent,
-       "Sends to every connected agent that is granted the action: {action, params, timeoutMs}"},
-      {"GET", "/api/intents", Permission::Read, &Core::listIntents, "Intents: ?did, status, limit, offset"},
-      {"GET", "/api/intents/:id", Permission::Read, &Core::getIntent,
-       "One intent with its signed tokens and its history"},
-      {"POST", "/api/intents/:id/cancel", Permission::Run, &Core::cancelIntent,
-       "Nobody wants this intent's result any more"},
-      {"POST", "/api/chat", Permission::Run, &Core::chat,
-       "Talks to an agent, answered as server-sent events: {did, message or messages, conversationId, stream, "
-       "thinking, timeoutMs, resumable}"},
-      {"GET", "/api/chat/:did/:conversationId", Permission::Run, &Core::resumeChat,
-       "Goes on reading an answer that is resumable: ?fromSeq, or the header Last-Event-ID"},
-      {"DELETE", "/api/chat/:did/:conversationId", Permission::Run, &Core::cancelChat,
-       "Stops an answer and forgets it"},
-      {"GET", "/api/audit", Permission::Oversee, &Core::listAudit,
-       "What was done: ?actor, action, target, limit, offset"},
-      {"GET", "/api/audit/verify", Permission::Oversee, &Core::verifyAudit, "Checks the audit's hash chain"},
-      {"GET", "/api/me", Permission::Own, &Core::me, "Whose key this is, and what it may do"},
-      {"GET", "/api/users", Permission::Oversee, &Core::listUsers, "Users: ?name, limit, offset"},
-      {"POST", "/api/users", Permission::Manage, &Core::addUser, "Adds a user: {name, role}"},
-      {"GET", "/api/users/:id", Permission::Oversee, &Core::getUser, "One user, by id or name"},
-      {"PATCH", "/api/users/:id", Permission::Manage, &Core::changeUser, "Changes a user: {role, disabled}; If-Match"},
-      {"DELETE", "/api/users/:id", Permission::Manage, &Core::removeUser,
-       "Removes a user and the user's keys; If-Match"},
-      {"GET", "/api/keys", Permission::Own, &Core::listKeys, "Your API keys, or those of ?user; limit, offset"},
-      {"POST", "/api/keys", Permission::Own, &Core::createKey, "Makes an API key: {name, scopes, expiresAt, user}"},
-      {"DELETE", "/api/keys/:id", Permission::Own, &Core::revokeKey, "Revokes one of your API keys, or of ?user"},
+      {"GET", "/health", Permission::Open, &Core::health},
+      {"GET", "/metrics", Permission::Open, &Core::metrics},
+      {"GET", "/api", Permission::Own, &Core::index},
+      {"GET", "/api/openapi.json", Permission::Open, &Core::openApi},
+      {"GET", "/api/docs", Permission::Open, &Core::docs},
+      {"GET", "/api/agents", Permission::Read, &Core::listAgents},
+      {"GET", "/api/agents/:did", Permission::Read, &Core::getAgent},
+      {"PATCH", "/api/agents/:did", Permission::Operate, &Core::patchAgent},
+      {"DELETE", "/api/agents/:did", Permission::Operate, &Core::deleteAgent},
+      {"POST", "/api/agents/:did/pause", Permission::Operate, &Core::pause},
+      {"POST", "/api/agents/:did/resume", Permission::Operate, &Core::resume},
+      {"POST", "/api/agents/:did/reset-pin", Permission::Operate, &Core::resetPin},
+      {"POST", "/api/agents/:did/run", Permission::Run, &Core::runOnAgent},
+      {"GET", "/api/registrations", Permission::Oversee, &Core::listRegistrations},
+      {"POST", "/api/registrations/:id/approve", Permission::Operate, &Core::approve},
+      {"POST", "/api/registrations/:id/reject", Permission::Operate, &Core::reject},
+      {"POST", "/api/intents", Permission::Run, &Core::sendIntent},
+      {"POST", "/api/intents/broadcast", Permission::Run, &Core::broadcastIntent},
+      {"GET", "/api/intents", Permission::Read, &Core::listIntents},
+      {"GET", "/api/intents/:id", Permission::Read, &Core::getIntent},
+      {"POST", "/api/intents/:id/cancel", Permission::Run, &Core::cancelIntent},
+      {"POST", "/api/chat", Permission::Run, &Core::chat},
+      {"GET", "/api/chat/:did/:conversationId", Permission::Run, &Core::resumeChat},
+      {"DELETE", "/api/chat/:did/:conversationId", Permission::Run, &Core::cancelChat},
+      {"GET", "/api/audit", Permission::Oversee, &Core::listAudit},
+      {"GET", "/api/audit/verify", Permission::Oversee, &Core::verifyAudit},
+      {"GET", "/api/me", Permission::Own, &Core::me},
+      {"GET", "/api/users", Permission::Oversee, &Core::listUsers},
+      {"POST", "/api/users", Permission::Manage, &Core::addUser},
+      {"GET", "/api/users/:id", Permission::Oversee, &Core::getUser},
+      {"PATCH", "/api/users/:id", Permission::Manage, &Core::changeUser},
+      {"DELETE", "/api/users/:id", Permission::Manage, &Core::removeUser},
+      {"GET", "/api/keys", Permission::Own, &Core::listKeys},
+      {"POST", "/api/keys", Permission::Own, &Core::createKey},
+      {"DELETE", "/api/keys/:id", Permission::Own, &Core::revokeKey},
   };
   return all;
 }
@@ -125,7 +118,7 @@ void Core::handle(std::shared_ptr<net::HttpExchange> exchange) {
     call.original = true;
     path = std::move(*ours);
   }
-  if (under(path, "/api")) {
+  if (under(path, "/api") && !isOpen(call.request(), path)) {
     auto admitted = gatekeeper_.admit(call.request());
     if (const auto* refused = std::get_if<ApiError>(&admitted)) return fail(call, *refused);
     call.who = std::get<Principal>(std::move(admitted));
@@ -133,10 +126,16 @@ void Core::handle(std::shared_ptr<net::HttpExchange> exchange) {
   dispatch(std::move(call), std::move(path));
 }
 
+bool Core::isOpen(const net::HttpRequest& request, std::string_view path) {
+  const auto parts = segments(path);
+  return std::any_of(routes().begin(), routes().end(), [&](const Route& route) {
+    return route.needs == Permission::Open && route.method == methodOf(request) && match(route.pattern, parts);
+  });
+}
+
 void Core::dispatch(Call call, std::string path) {
   const auto parts = segments(path);
-  std::string_view method = call.request().method;
-  if (method == "HEAD") method = "GET";
+  const std::string_view method = methodOf(call.request());
   std::string allowed;
   for (const Route& route : routes()) {
     auto params = match(route.pattern, parts);
@@ -173,7 +172,11 @@ net::Headers commonHeaders() {
 }
 
 void Core::respond(const Call& call, net::HttpResponse response) const {
-  for (auto& header : commonHeaders()) response.headers.push_back(std::move(header));
+  for (auto& header : commonHeaders()) {
+    const bool given = std::any_of(response.headers.begin(), response.headers.end(),
+                                   [&](const auto& own) { return own.first == header.first; });
+    if (!given) response.headers.push_back(std::move(header));
+  }
   if (call.request().method == "HEAD") response.body.clear();
   call.exchange->respond(std::move(response));
 }

@@ -33,14 +33,17 @@ void Core::index(Call call) {
   JsonWriter w;
   w.beginObject();
   w.member("version", options_.version);
-  w.member("documentation", "docs/rest.md");
+  w.member("documentation", "/api/docs");
+  w.member("openapi", "/api/openapi.json");
   w.key("routes").beginArray();
   for (const Route& route : routes()) {
     w.beginObject();
     w.member("method", route.method);
     w.member("path", route.pattern);
     w.member("needs", name(route.needs));
-    w.member("about", route.about);
+    const auto operation = document().operation(route.method, route.pattern);
+    w.member("operationId", operation.id);
+    w.member("about", operation.summary);
     w.endObject();
   }
   w.endArray();
@@ -48,41 +51,39 @@ void Core::index(Call call) {
   respondJson(call, w);
 }
 
-void Core::listAudit(Call call) {
-  Query q = query(call);
-  store::AuditFilter filter{q.text("actor"), q.text("action"), q.text("target")};
-  const store::Page page = q.page();
-  if (auto bad = q.finish()) return fail(call, *bad);
-  plane_.audit(std::move(filter), page, [self = shared_from_this(), call, page](Result<ControlPlane::AuditView> reply) {
-    if (!reply) return self->fail(call, reply.error());
-    const auto& rows = reply->rows;
-    JsonWriter w;
-    w.beginObject();
-    w.key("items").beginArray();
-    for (const store::AuditRow& row : rows.items) writeAudit(w, row);
-    w.endArray();
-    writePagination(w, rows.total, page, rows.items.size());
-    w.endObject();
-    self->respondJson(call, w);
-  });
+void Core::openApi(Call call) {
+  if (mayReadDocument(call)) respond(call, jsonResponse(200, document().json()));
 }
 
-void Core::verifyAudit(Call call) {
-  plane_.verifyAudit([self = shared_from_this(), call](Result<ControlPlane::AuditCheck> reply) {
-    if (!reply) return self->fail(call, reply.error());
-    JsonWriter w;
-    w.beginObject();
-    w.member("valid", !reply->firstBroken.has_value());
-    w.member("rows", reply->rows);
-    w.key("firstBroken");
-    if (reply->firstBroken) {
-      w.value(*reply->firstBroken);
-    } else {
-      w.null();
-    }
-    w.endObject();
-    self->respondJson(call, w);
-  });
+void Core::docs(Call call) {
+  if (!mayReadDocument(call)) return;
+  net::HttpResponse response;
+  response.headers = {{"Content-Type", "text/html; charset=utf-8"},
+                      {"Content-Security-Policy", document().pagePolicy()}};
+  response.body = document().page();
+  respond(call, std::move(response));
+}
+
+const OpenApi& Core::document() {
+  if (!document_) {
+    std::vector<RouteNeeds> needs;
+    for (const Route& route : routes()) needs.push_back({route.method, route.pattern, route.needs});
+    document_ = std::make_unique<const OpenApi>(needs, options_.version);
+  }
+  return *document_;
+}
+
+// A connection that does not read keeps its answer in memory. All clients share the bound, for none has shown a key.
+bool Core::mayReadDocument(const Call& call) {
+  constexpr std::size_t kMost = 600;
+  const SteadyTime now = ports_.clock.steady();
+  if (documentsRead_ == 0 || now - documentsSince_ >= seconds(60)) {
+    documentsSince_ = now;
+    documentsRead_ = 0;
+  }
+  if (++documentsRead_ <= kMost) return true;
+  fail(call, {Errc::Busy, "the documentation was asked for too often: wait a minute", 0, {}, {{"Retry-After", "60"}}});
+  return false;
 }
 
 }  // namespace vaultysclaw::control::rest

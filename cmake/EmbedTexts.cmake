@@ -1,0 +1,13 @@
+# Run by vc_embed(): cmake -DOUTPUT=... -DFUNCTION=namespace::function -DFILES="one|two" -P EmbedTexts.cmake
+string(REPLACE "|" ";" FILES "${FILES}")
+string(REGEX MATCH "^(.*)::([A-Za-z]+)$" matched "${FUNCTION}")
+set(space "${CMAKE_MATCH_1}")
+set(name "${CMAKE_MATCH_2}")
+set(text "// Made by cmake/EmbedTexts.cmake.\n#include <string_view>\n#include <vector>\n\nnamespace ${space} {\n\n")
+string(APPEND text "std::vector<std::string_view> ${name}();\nstd::vector<std::string_view> ${name}() {\n  return {\n")
+foreach(file IN LISTS FILES)
+  file(READ "${file}" content)
+  string(APPEND text "R\"embedded(${content})embedded\",\n")
+endforeach()
+string(APPEND text "  };\n}\n\n}  // namespace ${space}\n")
+file(WRITE "${OUTPUT}" "${text}")
