@@ -27,6 +27,7 @@ struct UserRow {
   std::int64_t version = 1;    // grows with each change
   std::string did{};           // whom signed intents and delegations name; empty: of a store from before there were any
   std::string passwordHash{};  // empty: cannot log in
+  bool operator==(const UserRow&) const = default;
 };
 
 struct ApiTokenRow {
