@@ -38,6 +38,7 @@ struct ApiTokenRow {
   UserId user{};         // whose it is; empty: of a store from before there were users
   std::string scopes{};  // words with a space between them
   std::optional<WallTime> expiresAt{}, lastUsedAt{}, revokedAt{};
+  bool operator==(const ApiTokenRow&) const = default;
 };
 
 // A session that a user has logged in to.
@@ -47,6 +48,7 @@ struct LoginRow {
   Bytes hash{};  // SHA-256 of the cookie
   WallTime createdAt{}, lastUsedAt{}, expiresAt{};
   std::string address{};  // where the log-in came from
+  bool operator==(const LoginRow&) const = default;
 };
 
 struct WorkspaceRow {
@@ -55,6 +57,7 @@ struct WorkspaceRow {
   bool isDefault = false;
   WallTime createdAt{};
   std::int64_t version = 1;
+  bool operator==(const WorkspaceRow&) const = default;
 };
 
 // A user of a workspace.
@@ -84,6 +87,7 @@ struct PolicyRow {
   std::string createdBy{};
   std::optional<WallTime> revokedAt{};
   std::int64_t version = 1;
+  bool operator==(const PolicyRow&) const = default;
 };
 
 // What a user may have an agent do.
@@ -96,6 +100,7 @@ struct GrantRow {
   std::string createdBy{};
   std::optional<WallTime> expiresAt{}, revokedAt{};
   std::int64_t version = 1;
+  bool operator==(const GrantRow&) const = default;
 };
 
 // What one agent may ask of another.
@@ -108,6 +113,7 @@ struct PeerGrantRow {
   std::string createdBy{};
   std::optional<WallTime> expiresAt{}, revokedAt{};
   std::int64_t version = 1;
+  bool operator==(const PeerGrantRow&) const = default;
 };
 
 }  // namespace vaultysclaw::store
