@@ -270,11 +270,11 @@ class RestFixture : public ::testing::Test {
     const auto hash = identity::sha256(asBytes(kToken));
     EXPECT_TRUE(store
                     ->writeBlocking([&](store::ControlWriter& w) -> Status {
-                      VC_TRY(w.putUser({.id = store::UserId("u"), .name = "operator", .role = "owner"}));
+                      VC_TRY(w.putUser({.id = store::UserId("owner"), .name = "owner", .role = "owner"}));
                       return w.putApiToken({.id = TokenId("t"),
                                             .name = "operator",
                                             .hash = Bytes(hash.begin(), hash.end()),
-                                            .user = store::UserId("u"),
+                                            .user = store::UserId("owner"),
                                             .scopes = "read run operate admin"});
                     })
                     .ok());
