@@ -18,6 +18,7 @@ Result<store::UserRow> ensureOwner(store::ControlStore& store, Clock& clock, Ent
   first.id = store::UserId(newUuid(clock, entropy));
   first.name = first.role = name(Role::Owner);
   first.createdAt = clock.now();
+  first.did = newUserDid(entropy);
   const auto work = [&](store::ControlWriter& writer) -> Status {
     VC_TRY_ASSIGN(const auto users, writer.users());
     const auto found = std::find_if(users.begin(), users.end(), [](const store::UserRow& user) {

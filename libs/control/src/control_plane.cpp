@@ -6,6 +6,8 @@
 #include <unordered_map>
 
 #include "chats.hpp"
+#include "control/people.hpp"
+#include "control/workspaces.hpp"
 #include "intents.hpp"
 #include "journal.hpp"
 #include "registrations.hpp"
@@ -31,6 +33,8 @@ class Hub final : public ControlPlane, private SessionHost {
   Status load();
 
   const identity::VaultysId& self() const override { return context_.self; }
+  People& people() override { return *people_; }
+  Workspaces& workspaces() override { return *workspaces_; }
   void accept(std::unique_ptr<net::Connection> connection) override;
   void shutdown() override;
 
@@ -122,6 +126,8 @@ class Hub final : public ControlPlane, private SessionHost {
 
   Context context_;
   Journal journal_;
+  std::unique_ptr<People> people_;
+  std::unique_ptr<Workspaces> workspaces_;
   Registry registry_;
   Registrations registrations_;
   Intents intents_;
@@ -134,6 +140,8 @@ class Hub final : public ControlPlane, private SessionHost {
 };
 
 Status Hub::load() {
+  VC_TRY_ASSIGN(people_, People::create(context_.ports));
+  VC_TRY_ASSIGN(workspaces_, Workspaces::create(context_.ports));
   std::vector<store::AgentRow> agents;
   std::vector<store::RegistrationRow> waiting;
   VC_TRY(context_.ports.store.readBlocking([&](store::ControlReader& reader) -> Status {

@@ -3,6 +3,7 @@
 #include <algorithm>
 
 #include "audit.hpp"
+#include "book.hpp"
 #include "identity/tokens.hpp"
 #include "journal.hpp"
 
@@ -43,7 +44,7 @@ Role roleOf(const store::UserRow& user) {
   return roleFrom(user.role).value_or(Role::Owner);  // of an unknown one nobody but an owner may change anything
 }
 
-// All users and keys as the writer sees them, and the caller as he is now and no longer as he was when he asked.
+// All users and keys as the writer sees them, and the caller.
 struct Present {
   std::vector<store::UserRow> users;
   std::vector<store::ApiTokenRow> keys;
@@ -51,17 +52,10 @@ struct Present {
 };
 Result<Present> look(store::ControlWriter& writer, const Principal& by, WallTime now, Permission permission) {
   Present present;
+  VC_TRY_ASSIGN(present.by, stillMay(writer, by, now, permission));
   VC_TRY_ASSIGN(present.users, writer.users());
   VC_TRY_ASSIGN(present.keys, writer.apiTokens());
-  const auto user = rowOf(present.users, by.user.value);
-  const auto key = rowOf(present.keys, by.key.value);
-  if (user != present.users.end() && key != present.keys.end() && worksAt(*key, now)) {
-    if (auto still = principalOf(*user, *key); still && mayDo(*still, permission)) {
-      present.by = std::move(*still);
-      return present;
-    }
-  }
-  return denied("what you may do has just changed");
+  return present;
 }
 
 Status mayManage(const Principal& by, const store::UserRow& user) {
@@ -89,11 +83,6 @@ Error noKey(const TokenId& which) {
   return {Errc::NotFound, "no key of this user has the id '" + printable(which.value, 100) + "'"};
 }
 
-Status append(store::ControlWriter& writer, WallTime at, const Principal& by, const char* action, std::string target,
-              std::string detailsJson) {
-  return AuditLog().append(writer, at, by.actor(), action, std::move(target), std::move(detailsJson));
-}
-
 // Makes room for one more row among the keys of `user`.
 Status forgetOldest(store::ControlWriter& writer, const std::vector<store::ApiTokenRow>& keys,
                     const store::UserId& user, WallTime now) {
@@ -117,17 +106,50 @@ Status forgetOldest(store::ControlWriter& writer, const std::vector<store::ApiTo
 
 }  // namespace
 
+Result<Principal> stillMay(store::ControlReader& reader, const Principal& by, WallTime now, Permission permission) {
+  VC_TRY_ASSIGN(const auto users, reader.users());
+  VC_TRY_ASSIGN(const auto keys, reader.apiTokens());
+  const auto user = rowOf(users, by.user.value);
+  const auto key = rowOf(keys, by.key.value);
+  if (user != users.end() && key != keys.end() && worksAt(*key, now)) {
+    if (auto still = principalOf(*user, *key); still && mayDo(*still, permission)) return std::move(*still);
+  }
+  return denied("what you may do has just changed");
+}
+
+Status appendAudit(store::ControlWriter& writer, WallTime at, const Principal& by, const char* action,
+                   std::string target, std::string detailsJson) {
+  return AuditLog().append(writer, at, by.actor(), action, std::move(target), std::move(detailsJson));
+}
+
+std::string newUserDid(Entropy& entropy) {
+  return identity::VaultysId::generate(identity::IdType::Person, entropy).didV1().value;
+}
+
 Error noUser(std::string_view which) {
   return {Errc::NotFound, "no user has the id or name '" + printable(which, 100) + "'"};
 }
 
 Result<std::unique_ptr<People>> People::create(ControlPorts ports) {
   std::unique_ptr<People> people(new People(ports));
-  VC_TRY(ports.store.readBlocking([&](store::ControlReader& reader) -> Status {
+  const auto read = [&](store::ControlReader& reader) -> Status {
     VC_TRY_ASSIGN(people->users_, reader.users());
     VC_TRY_ASSIGN(people->keys_, reader.apiTokens());
     return {};
-  }));
+  };
+  VC_TRY(ports.store.readBlocking(read));
+  const auto nameless = [](const store::UserRow& user) { return user.did.empty(); };
+  if (std::none_of(people->users_.begin(), people->users_.end(), nameless)) return people;
+  // Of a store from before users had DIDs.
+  const auto nameThem = [&](store::ControlWriter& writer) -> Status {
+    for (store::UserRow& user : people->users_) {
+      if (!nameless(user)) continue;
+      user.did = newUserDid(ports.entropy);
+      VC_TRY(writer.putUser(user));
+    }
+    return {};
+  };
+  VC_TRY(ports.store.writeBlocking(nameThem));
   return people;
 }
 
@@ -173,38 +195,26 @@ std::vector<store::ApiTokenRow> People::keysOf(const store::UserId& user) const 
   return out;
 }
 
-// After the commit users and keys are what the writer saw last; commits and their tasks come in the same order.
 template <class T>
 void People::commit(std::function<Result<T>(store::ControlWriter&)> work, Reply<T> reply) {
-  struct Outcome {
-    Result<T> result{Error{Errc::Internal, "the change did not run"}};
+  struct Rows {
     std::vector<store::UserRow> users;
     std::vector<store::ApiTokenRow> keys;
-    Reply<T> reply;
   };
-  auto outcome = std::make_shared<Outcome>();
-  outcome->reply = std::move(reply);
-  auto& loop = ports_.loop;
-  const auto finish = [this, &loop, outcome, alive = std::weak_ptr<char>(alive_)](const Status& status) {
-    if (!status) outcome->result = status.error();
-    loop.post([this, outcome, alive] {
-      if (alive.lock() && outcome->result.ok()) {
-        users_ = std::move(outcome->users);
-        keys_ = std::move(outcome->keys);
-      }
-      const Reply<T> answer = std::move(outcome->reply);
-      answer(std::move(outcome->result));
-    });
-  };
-  const auto write = [outcome, work = std::move(work)](store::ControlWriter& writer) -> Status {
-    outcome->result = work(writer);
-    if (!outcome->result) return outcome->result.error();
-    VC_TRY_ASSIGN(outcome->users, writer.users());
-    VC_TRY_ASSIGN(outcome->keys, writer.apiTokens());
-    return {};
-  };
-  if (!ports_.store.write(write, finish))
-    finish(Error{Errc::Busy, "too many changes wait for the database; try again"});
+  commitChange<T, Rows>(
+      ports_, alive_, std::move(work),
+      [](store::ControlReader& reader, Rows& rows) -> Status {
+        VC_TRY_ASSIGN(rows.users, reader.users());
+        VC_TRY_ASSIGN(rows.keys, reader.apiTokens());
+        return {};
+      },
+      [this](Rows rows) {
+        const bool changed = rows.users != users_;
+        users_ = std::move(rows.users);
+        keys_ = std::move(rows.keys);
+        if (changed && onUsersChanged) onUsersChanged();
+      },
+      std::move(reply));
 }
 
 void People::addUser(Principal by, std::string userName, Role role, Reply<store::UserRow> reply) {
@@ -213,6 +223,7 @@ void People::addUser(Principal by, std::string userName, Role role, Reply<store:
   row.name = std::move(userName);
   row.role = name(role);
   row.createdAt = ports_.clock.now();
+  row.did = newUserDid(ports_.entropy);
   commit<store::UserRow>(
       [by = std::move(by), row, role](store::ControlWriter& writer) -> Result<store::UserRow> {
         VC_TRY_ASSIGN(const Present now, look(writer, by, row.createdAt, Permission::Manage));
@@ -222,8 +233,8 @@ void People::addUser(Principal by, std::string userName, Role role, Reply<store:
         if (userOf(now.users, row.name) != now.users.end())
           return Error{Errc::Conflict, "there is a user '" + row.name + "' already"};
         VC_TRY(writer.putUser(row));
-        VC_TRY(append(writer, row.createdAt, now.by, "user.add", row.id.value,
-                      details({{"name", row.name}, {"role", row.role}})));
+        VC_TRY(appendAudit(writer, row.createdAt, now.by, "user.add", row.id.value,
+                           details({{"name", row.name}, {"role", row.role}})));
         return row;
       },
       std::move(reply));
@@ -246,8 +257,8 @@ void People::changeUser(Principal by, store::UserId id, UserChange change, std::
         if (row.disabled || row.role != name(Role::Owner)) VC_TRY(keepsAnOwner(now.users, *found));
         ++row.version;
         VC_TRY(writer.putUser(row));
-        VC_TRY(append(writer, at, now.by, "user.change", id.value,
-                      details({{"name", row.name}, {"from", stateText(*found)}, {"to", stateText(row)}})));
+        VC_TRY(appendAudit(writer, at, now.by, "user.change", id.value,
+                           details({{"name", row.name}, {"from", stateText(*found)}, {"to", stateText(row)}})));
         return ChangedUser{row, false};
       },
       std::move(reply));
@@ -265,8 +276,8 @@ void People::removeUser(Principal by, store::UserId id, std::optional<std::int64
         if (expectedVersion && *expectedVersion != found->version) return ChangedUser{*found, true};
         VC_TRY(keepsAnOwner(now.users, *found));
         VC_TRY(writer.deleteUser(id));
-        VC_TRY(append(writer, at, now.by, "user.remove", id.value,
-                      details({{"name", found->name}, {"from", stateText(*found)}, {"to", "removed"}})));
+        VC_TRY(appendAudit(writer, at, now.by, "user.remove", id.value,
+                           details({{"name", found->name}, {"from", stateText(*found)}, {"to", "removed"}})));
         return ChangedUser{*found, false};
       },
       std::move(reply));
@@ -311,11 +322,11 @@ void People::createKey(Principal by, KeyRequest request, Reply<NewKey> reply) {
           return denied("a key cannot outlive the one that makes it: " + timeText(now.by.keyExpiresAt));
         VC_TRY(forgetOldest(writer, now.keys, user->id, at));
         VC_TRY(writer.putApiToken(out.row));
-        VC_TRY(append(writer, at, now.by, "key.create", out.row.id.value,
-                      details({{"user", user->name},
-                               {"name", out.row.name},
-                               {"scopes", out.row.scopes},
-                               {"expiresAt", timeText(out.row.expiresAt)}})));
+        VC_TRY(appendAudit(writer, at, now.by, "key.create", out.row.id.value,
+                           details({{"user", user->name},
+                                    {"name", out.row.name},
+                                    {"scopes", out.row.scopes},
+                                    {"expiresAt", timeText(out.row.expiresAt)}})));
         return out;
       },
       std::move(reply));
@@ -342,8 +353,8 @@ void People::revokeKey(Principal by, TokenId id, std::optional<std::string> user
         store::ApiTokenRow row = *found;
         row.revokedAt = at;
         VC_TRY(writer.putApiToken(row));
-        VC_TRY(append(writer, at, now.by, "key.revoke", id.value,
-                      details({{"user", owner->name}, {"name", row.name}, {"scopes", row.scopes}})));
+        VC_TRY(appendAudit(writer, at, now.by, "key.revoke", id.value,
+                           details({{"user", owner->name}, {"name", row.name}, {"scopes", row.scopes}})));
         return std::monostate{};
       },
       std::move(reply));

@@ -38,6 +38,13 @@ class BentReader final : public store::ControlReader {
   Result<std::optional<store::AuditRow>> lastAudit() override { return no(); }
   Result<std::vector<store::UserRow>> users() override { return no(); }
   Result<std::vector<store::ApiTokenRow>> apiTokens() override { return no(); }
+  Result<std::vector<store::LoginRow>> logins() override { return no(); }
+  Result<std::vector<store::WorkspaceRow>> workspaces() override { return no(); }
+  Result<std::vector<store::MemberRow>> members() override { return no(); }
+  Result<std::vector<store::PlacementRow>> placements() override { return no(); }
+  Result<std::vector<store::PolicyRow>> policies() override { return no(); }
+  Result<std::vector<store::GrantRow>> grants() override { return no(); }
+  Result<std::vector<store::PeerGrantRow>> peerGrants() override { return no(); }
   Result<std::optional<store::IntentRow>> intentByKey(const std::string&, const std::string&) override { return no(); }
   Result<std::vector<store::IntentEventRow>> intentEvents(const IntentId&) override { return no(); }
   Result<std::vector<store::OpenIntent>> openIntents(const std::string&, std::int64_t, std::int64_t) override {

@@ -1,7 +1,6 @@
 // The REST API over a scripted control plane and a real store with an owner, an admin and a member.
 #pragma once
 
-#include "base/temporary_directory.hpp"
 #include "rest_fakes.hpp"
 
 namespace vaultysclaw::control::testing {
@@ -13,11 +12,8 @@ inline const std::string kAllScopes = "read run operate admin";
 class PeopleFixture : public RestFixture {
  protected:
   PeopleFixture() {
-    auto opened = store::openControlStore({.path = directory / "control.db", .writerThread = store::WriterThread::No});
-    EXPECT_TRUE(opened.ok());
-    people = std::move(*opened);
     // Every role has a key for each scope, and one for all.
-    EXPECT_TRUE(people
+    EXPECT_TRUE(store
                     ->writeBlocking([&](store::ControlWriter& w) -> Status {
                       for (const std::string& role : kRoles) {
                         VC_TRY(w.putUser({.id = store::UserId(role), .name = role, .role = role}));
@@ -28,11 +24,6 @@ class PeopleFixture : public RestFixture {
                     })
                     .ok());
     restart();
-  }
-  void restart(RestOptions options = {}) {
-    auto made = makeRestApi({loop, workers, clock, entropy, *people, nullLogger()}, plane, std::move(options));
-    EXPECT_TRUE(made.ok());
-    api = std::move(*made);
   }
   static std::string secret(const std::string& role, const std::string& scopes) { return role + "/" + scopes; }
   static store::ApiTokenRow keyRow(const std::string& role, const std::string& scopes) {
@@ -62,7 +53,7 @@ class PeopleFixture : public RestFixture {
   }
   std::vector<store::UserRow> storedUsers() {
     std::vector<store::UserRow> users;
-    EXPECT_TRUE(people
+    EXPECT_TRUE(store
                     ->readBlocking([&](store::ControlReader& r) -> Status {
                       VC_TRY_ASSIGN(users, r.users());
                       return {};
@@ -72,7 +63,7 @@ class PeopleFixture : public RestFixture {
   }
   std::vector<store::AuditRow> audited() {
     std::vector<store::AuditRow> rows;
-    EXPECT_TRUE(people
+    EXPECT_TRUE(store
                     ->readBlocking([&](store::ControlReader& r) -> Status {
                       VC_TRY_ASSIGN(rows, r.auditRange(1, 1000));
                       return {};
@@ -80,9 +71,6 @@ class PeopleFixture : public RestFixture {
                     .ok());
     return rows;
   }
-
-  vaultysclaw::testing::TemporaryDirectory directory;
-  std::unique_ptr<store::ControlStore> people;
 };
 
 }  // namespace vaultysclaw::control::testing

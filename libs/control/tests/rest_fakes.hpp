@@ -6,8 +6,12 @@
 #include <nlohmann/json.hpp>
 
 #include "base/fake_loop.hpp"
+#include "base/temporary_directory.hpp"
+#include "control/people.hpp"
 #include "control/rest_api.hpp"
+#include "control/workspaces.hpp"
 #include "identity/tokens.hpp"
+#include "store/control_store.hpp"
 
 namespace vaultysclaw::control::testing {
 
@@ -70,7 +74,7 @@ class FakeExchange final : public net::HttpExchange {
   std::shared_ptr<Answer> answer_;
 };
 
-// Records what it is asked and answers what the test says, on the loop's next turn.
+// Records what it is asked and answers what the test says, on the loop's next turn. Its books are real ones.
 class ScriptedPlane final : public ControlPlane {
  public:
   explicit ScriptedPlane(FakeLoop& loop) : loop_(loop) {}
@@ -100,7 +104,17 @@ class ScriptedPlane final : public ControlPlane {
   int chatsCancelled = 0;
   std::vector<std::string> cancelledIntents;
 
+  // Reads the books from the store anew. The REST API in front of it must be made anew too.
+  void open(ControlPorts ports) {
+    auto people = People::create(ports);
+    auto workspaces = Workspaces::create(ports);
+    ASSERT_TRUE(people.ok() && workspaces.ok());
+    people_ = std::move(*people);
+    workspaces_ = std::move(*workspaces);
+  }
   const identity::VaultysId& self() const override { return self_; }
+  People& people() override { return *people_; }
+  Workspaces& workspaces() override { return *workspaces_; }
   void accept(std::unique_ptr<net::Connection>) override {}
   void shutdown() override {}
   std::vector<AgentView> agents() const override { return known; }
@@ -239,69 +253,32 @@ class ScriptedPlane final : public ControlPlane {
   }
 
   FakeLoop& loop_;
+  std::unique_ptr<People> people_;
+  std::unique_ptr<Workspaces> workspaces_;
   FakeEntropy entropy_{7};
   identity::VaultysId self_ = identity::VaultysId::generate(identity::IdType::Machine, entropy_);
   std::function<void()> held_;
   std::shared_ptr<int> alive_ = std::make_shared<int>();  // last: gone before the callbacks above
 };
 
-// Knows one user with one API token and nothing else.
-class TokenStore final : public store::ControlStore {
- public:
-  bool write(Work, std::function<void(Status)>) override { return false; }
-  Status writeBlocking(const Work&) override { return Error{Errc::Unsupported, "read only"}; }
-  Status readBlocking(const std::function<Status(store::ControlReader&)>& query) override {
-    Reader reader;
-    return query(reader);
-  }
-
- private:
-  struct Reader final : store::ControlReader {
-    Result<std::optional<store::AgentRow>> agent(const Did&) override { return none(); }
-    Result<std::vector<store::AgentRow>> agents() override { return none(); }
-    Result<std::optional<Bytes>> publicId(const Did&) override { return none(); }
-    Result<std::optional<store::RegistrationRow>> registration(const RegistrationId&) override { return none(); }
-    Result<std::vector<store::RegistrationRow>> pendingRegistrations() override { return none(); }
-    Result<store::Listing<store::RegistrationRow>> registrations(std::optional<std::string>, store::Page) override {
-      return none();
-    }
-    Result<std::optional<store::IntentRow>> intent(const IntentId&) override { return none(); }
-    Result<store::Listing<store::IntentRow>> intents(const store::IntentFilter&, store::Page) override {
-      return none();
-    }
-    Result<std::optional<store::IntentRow>> intentByKey(const std::string&, const std::string&) override {
-      return none();
-    }
-    Result<std::vector<store::IntentEventRow>> intentEvents(const IntentId&) override { return none(); }
-    Result<std::vector<store::OpenIntent>> openIntents(const std::string&, std::int64_t, std::int64_t) override {
-      return none();
-    }
-    Result<store::Listing<store::AuditRow>> audit(const store::AuditFilter&, store::Page) override { return none(); }
-    Result<std::vector<store::AuditRow>> auditRange(std::int64_t, std::int64_t) override { return none(); }
-    Result<std::optional<store::AuditRow>> lastAudit() override { return none(); }
-    Result<std::vector<store::UserRow>> users() override {
-      return std::vector<store::UserRow>{{.id = store::UserId("u"), .name = "owner", .role = "owner"}};
-    }
-    Result<std::vector<store::ApiTokenRow>> apiTokens() override {
-      const auto hash = identity::sha256(asBytes(kToken));
-      return std::vector<store::ApiTokenRow>{{.id = TokenId("t"),
-                                              .name = "operator",
-                                              .hash = Bytes(hash.begin(), hash.end()),
-                                              .user = store::UserId("u"),
-                                              .scopes = "read run operate admin"}};
-    }
-    Result<std::optional<std::string>> meta(const std::string&) override { return none(); }
-    static Error none() { return {Errc::Unsupported, "not in this test"}; }
-  };
-};
-
 class RestFixture : public ::testing::Test {
  protected:
   RestFixture() {
-    auto made = makeRestApi({loop, workers, clock, entropy, store, nullLogger()}, plane,
-                            {.version = "9.9", .allowedHosts = {"claw.lan"}});
-    EXPECT_TRUE(made.ok());
-    api = std::move(*made);
+    auto opened = store::openControlStore({.path = directory / "control.db", .writerThread = store::WriterThread::No});
+    EXPECT_TRUE(opened.ok());
+    store = std::move(*opened);
+    const auto hash = identity::sha256(asBytes(kToken));
+    EXPECT_TRUE(store
+                    ->writeBlocking([&](store::ControlWriter& w) -> Status {
+                      VC_TRY(w.putUser({.id = store::UserId("owner"), .name = "owner", .role = "owner"}));
+                      return w.putApiToken({.id = TokenId("t"),
+                                            .name = "operator",
+                                            .hash = Bytes(hash.begin(), hash.end()),
+                                            .user = store::UserId("owner"),
+                                            .scopes = "read run operate admin"});
+                    })
+                    .ok());
+    restart({.version = "9.9", .allowedHosts = {"claw.lan"}});
     AgentView agent;
     agent.row.did = kDid;
     agent.row.name = "echo";
@@ -314,6 +291,14 @@ class RestFixture : public ::testing::Test {
     plane.known.push_back(agent);
   }
 
+  void restart(RestOptions options = {}) {
+    const ControlPorts ports{loop, workers, clock, entropy, *store, nullLogger()};
+    api.reset();
+    plane.open(ports);
+    auto made = makeRestApi(ports, plane, std::move(options));
+    EXPECT_TRUE(made.ok());
+    api = std::move(*made);
+  }
   net::HttpRequest request(std::string method, std::string target, std::string body = "") {
     net::HttpRequest r;
     r.method = std::move(method);
@@ -346,7 +331,8 @@ class RestFixture : public ::testing::Test {
   FakeLoop loop{clock};
   LoopWorkers workers{loop};
   FakeEntropy entropy;
-  TokenStore store;
+  vaultysclaw::testing::TemporaryDirectory directory;
+  std::unique_ptr<store::ControlStore> store;
   ScriptedPlane plane{loop};
   std::unique_ptr<RestApi> api;
 };

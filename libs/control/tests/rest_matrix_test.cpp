@@ -72,7 +72,7 @@ class Matrix : public PeopleFixture {
       key.hash = Bytes(32, 0);
       key.hash[0] = static_cast<std::uint8_t>(count_);
       key.hash[1] = static_cast<std::uint8_t>(count_ >> 8);
-      EXPECT_TRUE(people->writeBlocking([&](store::ControlWriter& w) { return w.putApiToken(key); }).ok());
+      EXPECT_TRUE(store->writeBlocking([&](store::ControlWriter& w) { return w.putApiToken(key); }).ok());
       path = "/api/keys/" + fresh;
     }
     replace(path, ":did", kDid.value);

@@ -157,7 +157,7 @@ TEST_F(People, DoNotOutliveTheirKeys) {
 TEST_F(People, UseOfAKeyIsNotedOnceAMinute) {
   const auto noted = [&] {
     std::optional<WallTime> at;
-    EXPECT_TRUE(people
+    EXPECT_TRUE(store
                     ->readBlocking([&](store::ControlReader& r) -> Status {
                       VC_TRY_ASSIGN(const auto keys, r.apiTokens());
                       for (const auto& key : keys) {

@@ -94,7 +94,8 @@ Result<std::string> dumpOf(ControlStore& store, const std::vector<std::string>& 
     VC_TRY_ASSIGN(const auto last, r.lastAudit());
     if (last) line(out, "last", last->seq);
     VC_TRY_ASSIGN(const auto users, r.users());
-    for (const UserRow& u : users) line(out, "user", u.id.value, u.name, u.role, u.disabled, u.createdAt, u.version);
+    for (const UserRow& u : users)
+      line(out, "user", u.id.value, u.name, u.role, u.disabled, u.createdAt, u.version, u.did, u.passwordHash);
     VC_TRY_ASSIGN(const auto tokens, r.apiTokens());
     for (const ApiTokenRow& t : tokens) {
       line(out, "token", t.id.value, t.name, t.hash, t.createdAt, t.user.value, t.scopes, t.expiresAt, t.lastUsedAt,

@@ -151,6 +151,9 @@ struct Counters {  // since start, for /metrics
 template <class T>
 using Reply = std::function<void(Result<T>)>;
 
+class People;
+class Workspaces;
+
 // Confined to ports.loop, callbacks too; every reply comes exactly once, never before the call returns. Destroying it
 // drops replies that wait for the store: shutdown() first, and let the loop run.
 // Owned by main(). Nothing here blocks the loop: signatures and reads run on workers, commits on the store's writer.
@@ -164,6 +167,9 @@ class ControlPlane {
   virtual ~ControlPlane() = default;
 
   virtual const identity::VaultysId& self() const = 0;
+
+  virtual People& people() = 0;
+  virtual Workspaces& workspaces() = 0;
 
   // Takes over a fresh connection from an agent.
   virtual void accept(std::unique_ptr<net::Connection> connection) = 0;

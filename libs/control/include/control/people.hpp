@@ -93,9 +93,9 @@ struct NewKey {
   std::string secret;  // shown this once
 };
 
-// Confined to ports.loop, callbacks too; every reply comes exactly once, never before the call returns. What a change
-// needs is checked again where it is written, so that of two at once the second sees the first. Changes count from the
-// next request on. Nothing here blocks the loop but create(), which is for the start.
+// Owned by the control plane. Confined to ports.loop, callbacks too; every reply comes exactly once, never before the
+// call returns. What a change needs is checked again where it is written, so that of two at once the second sees the
+// first. Changes count from the next request on. Nothing here blocks the loop but create(), which is for the start.
 class People {
  public:
   static constexpr std::size_t kMaxUsers = 1000, kMaxKeysPerUser = 50;  // keys that are not revoked
@@ -122,6 +122,9 @@ class People {
   // `user`: id or name of whose key it is; absent: the caller's own. NotFound for another's key.
   void revokeKey(Principal by, TokenId key, std::optional<std::string> user, Reply<std::monostate> reply);
 
+  // Told after a commit that changed a user, before its reply. Set by the control plane.
+  std::function<void()> onUsersChanged;
+
  private:
   explicit People(ControlPorts ports) : ports_(ports) {}
   template <class T>
@@ -133,6 +136,10 @@ class People {
   std::vector<store::ApiTokenRow> keys_;
   std::shared_ptr<char> alive_ = std::make_shared<char>();
 };
+
+// A DID for a user: signed intents and delegations name it. Nobody holds its key, for the control plane vouches for its
+// users.
+std::string newUserDid(Entropy& entropy);
 
 // NotFound, of a user that was asked for by `which`.
 Error noUser(std::string_view which);

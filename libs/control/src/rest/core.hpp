@@ -44,7 +44,7 @@ class Core : public std::enable_shared_from_this<Core> {
   };
   static const std::vector<Route>& routes();
 
-  Core(ControlPorts ports, ControlPlane& plane, RestOptions options, std::unique_ptr<People> people);
+  Core(ControlPorts ports, ControlPlane& plane, RestOptions options);
   void handle(std::shared_ptr<net::HttpExchange> exchange);
   // The control plane may go from here on; answers under way keep this object.
   void close() { closed_ = true; }
@@ -120,7 +120,7 @@ class Core : public std::enable_shared_from_this<Core> {
   ControlPorts ports_;
   ControlPlane& plane_;
   RestOptions options_;
-  std::unique_ptr<People> people_;
+  People& people_;  // the plane's
   Gatekeeper gatekeeper_;
   std::unique_ptr<const OpenApi> document_;
   SteadyTime documentsSince_;  // a minute begins

@@ -101,12 +101,12 @@ const std::vector<Core::Route>& Core::routes() {
   return all;
 }
 
-Core::Core(ControlPorts ports, ControlPlane& plane, RestOptions options, std::unique_ptr<People> people)
+Core::Core(ControlPorts ports, ControlPlane& plane, RestOptions options)
     : ports_(ports),
       plane_(plane),
       options_(std::move(options)),
-      people_(std::move(people)),
-      gatekeeper_({options_.allowedHosts, options_.maxFailedLogins, options_.maxRequestsPerKey}, *people_, ports.clock,
+      people_(plane.people()),
+      gatekeeper_({options_.allowedHosts, options_.maxFailedLogins, options_.maxRequestsPerKey}, people_, ports.clock,
                   ports.log),
       started_(ports.clock.steady()) {}
 
@@ -278,8 +278,7 @@ class RestApiImpl final : public RestApi {
 }  // namespace rest
 
 Result<std::unique_ptr<RestApi>> makeRestApi(ControlPorts ports, ControlPlane& plane, RestOptions options) {
-  VC_TRY_ASSIGN(auto people, People::create(ports));
-  auto core = std::make_shared<rest::Core>(ports, plane, std::move(options), std::move(people));
+  auto core = std::make_shared<rest::Core>(ports, plane, std::move(options));
   return std::unique_ptr<RestApi>(std::make_unique<rest::RestApiImpl>(std::move(core)));
 }
 

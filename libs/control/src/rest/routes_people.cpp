@@ -25,6 +25,7 @@ void writeScopes(JsonWriter& w, Scopes scopes) {
 void writeUser(JsonWriter& w, const store::UserRow& row) {
   w.beginObject();
   w.member("id", row.id.value);
+  w.member("did", row.did);
   w.member("name", row.name);
   w.member("role", row.role);
   w.member("disabled", row.disabled);
@@ -101,7 +102,7 @@ void Core::me(Call call) {
   JsonWriter w;
   w.beginObject();
   w.key("user");
-  if (const store::UserRow* row = people_->find(who.user.value)) {
+  if (const store::UserRow* row = people_.find(who.user.value)) {
     writeUser(w, *row);
   } else {
     w.null();
@@ -118,7 +119,7 @@ void Core::listUsers(Call call) {
   const auto name = q.text("name");
   const store::Page page = q.page();
   if (auto bad = q.finish()) return fail(call, *bad);
-  std::vector<store::UserRow> rows = people_->users();
+  std::vector<store::UserRow> rows = people_.users();
   if (name) std::erase_if(rows, [&](const store::UserRow& row) { return row.name != *name; });
   JsonWriter w;
   writePage(w, rows, page, [&](const store::UserRow& row) { writeUser(w, row); });
@@ -126,7 +127,7 @@ void Core::listUsers(Call call) {
 }
 
 void Core::getUser(Call call) {
-  const store::UserRow* row = people_->find(call.params.front());
+  const store::UserRow* row = people_.find(call.params.front());
   if (row == nullptr) return fail(call, noUser(call.params.front()));
   respond(call, userResponse(200, *row));
 }
@@ -139,11 +140,11 @@ void Core::addUser(Call call) {
     body->problem("name", "must be 1 to 64 of a-z, 0-9, . _ and -, beginning with a letter or digit");
   const Role role = readRole(*body).value_or(Role::Member);
   if (auto bad = body->finish()) return fail(call, *bad);
-  people_->addUser(call.principal(), std::move(name), role,
-                   [self = shared_from_this(), call](const Result<store::UserRow>& reply) {
-                     if (!reply) return self->fail(call, reply.error());
-                     self->respond(call, userResponse(201, *reply));
-                   });
+  people_.addUser(call.principal(), std::move(name), role,
+                  [self = shared_from_this(), call](const Result<store::UserRow>& reply) {
+                    if (!reply) return self->fail(call, reply.error());
+                    self->respond(call, userResponse(201, *reply));
+                  });
 }
 
 void Core::changeUser(Call call) {
@@ -152,21 +153,21 @@ void Core::changeUser(Call call) {
   UserChange change{readRole(*body), body->flag("disabled")};
   if (!body->has("role") && !body->has("disabled")) body->problem("body", "changes nothing: give role or disabled");
   if (auto bad = body->finish()) return fail(call, *bad);
-  people_->changeUser(call.principal(), store::UserId(call.params.front()), change, expectedVersion(call.request()),
-                      [self = shared_from_this(), call](const Result<ChangedUser>& reply) {
-                        if (!reply) return self->fail(call, reply.error());
-                        if (reply->stale) return self->fail(call, staleVersion());
-                        self->respond(call, userResponse(200, reply->row));
-                      });
+  people_.changeUser(call.principal(), store::UserId(call.params.front()), change, expectedVersion(call.request()),
+                     [self = shared_from_this(), call](const Result<ChangedUser>& reply) {
+                       if (!reply) return self->fail(call, reply.error());
+                       if (reply->stale) return self->fail(call, staleVersion());
+                       self->respond(call, userResponse(200, reply->row));
+                     });
 }
 
 void Core::removeUser(Call call) {
-  people_->removeUser(call.principal(), store::UserId(call.params.front()), expectedVersion(call.request()),
-                      [self = shared_from_this(), call](const Result<ChangedUser>& reply) {
-                        if (!reply) return self->fail(call, reply.error());
-                        if (reply->stale) return self->fail(call, staleVersion());
-                        self->respond(call, {204, {}, {}});
-                      });
+  people_.removeUser(call.principal(), store::UserId(call.params.front()), expectedVersion(call.request()),
+                     [self = shared_from_this(), call](const Result<ChangedUser>& reply) {
+                       if (!reply) return self->fail(call, reply.error());
+                       if (reply->stale) return self->fail(call, staleVersion());
+                       self->respond(call, {204, {}, {}});
+                     });
 }
 
 void Core::listKeys(Call call) {
@@ -175,12 +176,12 @@ void Core::listKeys(Call call) {
   const store::Page page = q.page();
   if (auto bad = q.finish()) return fail(call, *bad);
   const Principal& who = call.principal();
-  const store::UserRow* of = people_->find(user.value_or(who.user.value));
+  const store::UserRow* of = people_.find(user.value_or(who.user.value));
   const bool own = of != nullptr && of->id == who.user;
   if (!own && !mayDo(who, Permission::Oversee)) return fail(call, notAllowed(Permission::Oversee));
   if (of == nullptr) return fail(call, noUser(*user));
   JsonWriter w;
-  writePage(w, people_->keysOf(of->id), page, [&](const store::ApiTokenRow& row) { writeKey(w, row); });
+  writePage(w, people_.keysOf(of->id), page, [&](const store::ApiTokenRow& row) { writeKey(w, row); });
   respondJson(call, w);
 }
 
@@ -202,24 +203,24 @@ void Core::createKey(Call call) {
     body->problem("scopes", "must be some of read, run, operate and admin");
   }
   if (auto bad = body->finish()) return fail(call, *bad);
-  people_->createKey(call.principal(), std::move(request),
-                     [self = shared_from_this(), call](const Result<NewKey>& reply) {
-                       if (!reply) return self->fail(call, reply.error());
-                       JsonWriter w;
-                       writeKey(w, reply->row, &reply->secret);
-                       self->respondJson(call, w, 201);
-                     });
+  people_.createKey(call.principal(), std::move(request),
+                    [self = shared_from_this(), call](const Result<NewKey>& reply) {
+                      if (!reply) return self->fail(call, reply.error());
+                      JsonWriter w;
+                      writeKey(w, reply->row, &reply->secret);
+                      self->respondJson(call, w, 201);
+                    });
 }
 
 void Core::revokeKey(Call call) {
   Query q = query(call);
   auto user = q.text("user");
   if (auto bad = q.finish()) return fail(call, *bad);
-  people_->revokeKey(call.principal(), TokenId(call.params.front()), std::move(user),
-                     [self = shared_from_this(), call](const Result<std::monostate>& reply) {
-                       if (!reply) return self->fail(call, reply.error());
-                       self->respond(call, {204, {}, {}});
-                     });
+  people_.revokeKey(call.principal(), TokenId(call.params.front()), std::move(user),
+                    [self = shared_from_this(), call](const Result<std::monostate>& reply) {
+                      if (!reply) return self->fail(call, reply.error());
+                      self->respond(call, {204, {}, {}});
+                    });
 }
 
 }  // namespace vaultysclaw::control::rest

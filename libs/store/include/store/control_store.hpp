@@ -14,6 +14,7 @@
 #include "base/ports.hpp"
 #include "base/result.hpp"
 #include "store/damage.hpp"
+#include "store/governance.hpp"
 
 namespace vaultysclaw::store {
 
@@ -115,27 +116,6 @@ struct AuditRow {
   Bytes previousHash{}, hash{};
 };
 
-using UserId = Id<struct UserIdTag>;
-
-struct UserRow {
-  UserId id{};
-  std::string name{};  // unique
-  std::string role{};  // owner, admin, member
-  bool disabled = false;
-  WallTime createdAt{};
-  std::int64_t version = 1;  // grows with each change
-};
-
-struct ApiTokenRow {
-  TokenId id{};
-  std::string name{};
-  Bytes hash{};  // SHA-256 of the token: it has 256 random bits, so a slow hash adds nothing
-  WallTime createdAt{};
-  UserId user{};         // whose it is; empty: of a store from before there were users
-  std::string scopes{};  // words with a space between them
-  std::optional<WallTime> expiresAt{}, lastUsedAt{}, revokedAt{};
-};
-
 struct Page {
   std::int64_t offset = 0;
   std::int64_t limit = 50;
@@ -182,6 +162,13 @@ class ControlReader {
   virtual Result<std::optional<AuditRow>> lastAudit() = 0;
   virtual Result<std::vector<UserRow>> users() = 0;  // all, by creation
   virtual Result<std::vector<ApiTokenRow>> apiTokens() = 0;
+  virtual Result<std::vector<LoginRow>> logins() = 0;
+  virtual Result<std::vector<WorkspaceRow>> workspaces() = 0;  // these six too by creation
+  virtual Result<std::vector<MemberRow>> members() = 0;
+  virtual Result<std::vector<PlacementRow>> placements() = 0;
+  virtual Result<std::vector<PolicyRow>> policies() = 0;
+  virtual Result<std::vector<GrantRow>> grants() = 0;
+  virtual Result<std::vector<PeerGrantRow>> peerGrants() = 0;
   virtual Result<std::optional<std::string>> meta(const std::string& key) = 0;
 };
 
@@ -189,7 +176,7 @@ class ControlReader {
 class ControlWriter : public ControlReader {
  public:
   virtual Status putAgent(const AgentRow& row) = 0;  // inserts or replaces; the handshake version stays the highest
-  virtual Status deleteAgent(const Did& did) = 0;    // NotFound when absent. Its intents stay
+  virtual Status deleteAgent(const Did& did) = 0;    // and its placements; its intents stay. NotFound when absent
   // Forgets features and handshake version (0), so that a weaker handshake is accepted again. NotFound when absent.
   virtual Status resetPin(const Did& did) = 0;
   virtual Status touchAgent(const Did& did, WallTime seen) = 0;    // NotFound when absent
@@ -208,9 +195,24 @@ class ControlWriter : public ControlReader {
   virtual Status finishIntent(const IntentRow& row) = 0;
   virtual Status appendAudit(const AuditRow& row) = 0;     // Conflict unless seq is the next one
   virtual Status putUser(const UserRow& row) = 0;          // inserts or replaces; Conflict when another has the name
-  virtual Status deleteUser(const UserId& id) = 0;         // and the API tokens. NotFound when absent
+  virtual Status deleteUser(const UserId& id) = 0;         // and tokens, logins, memberships. NotFound when absent
   virtual Status deleteApiToken(const TokenId& id) = 0;    // NotFound when absent
   virtual Status putApiToken(const ApiTokenRow& row) = 0;  // inserts or replaces; Conflict when another has the hash
+  // Each put inserts or replaces. Each delete is NotFound when the row is absent.
+  virtual Status putLogin(const LoginRow& row) = 0;  // Conflict when another has the hash
+  virtual Status deleteLogin(const LoginId& id) = 0;
+  virtual Status putWorkspace(const WorkspaceRow& row) = 0;   // Conflict when another has the name
+  virtual Status deleteWorkspace(const WorkspaceId& id) = 0;  // and its members and placements
+  virtual Status putMember(const MemberRow& row) = 0;
+  virtual Status deleteMember(const MemberRow& row) = 0;
+  virtual Status putPlacement(const PlacementRow& row) = 0;
+  virtual Status deletePlacement(const PlacementRow& row) = 0;
+  virtual Status putPolicy(const PolicyRow& row) = 0;
+  virtual Status deletePolicy(const PolicyId& id) = 0;
+  virtual Status putGrant(const GrantRow& row) = 0;
+  virtual Status deleteGrant(const GrantId& id) = 0;
+  virtual Status putPeerGrant(const PeerGrantRow& row) = 0;
+  virtual Status deletePeerGrant(const PeerGrantId& id) = 0;
   virtual Status putMeta(const std::string& key, std::string_view value) = 0;
 };
 

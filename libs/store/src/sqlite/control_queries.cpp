@@ -1,6 +1,7 @@
 #include "sqlite/control_queries.hpp"
 
 #include "sqlite/control_sums.hpp"
+#include "sqlite/row_lists.hpp"
 
 namespace vaultysclaw::store::sqlite {
 namespace {
@@ -116,86 +117,6 @@ AuditRow readAudit(Statement& row) {
           .details = row.text(),
           .previousHash = row.blob(),
           .hash = row.blob()};
-}
-
-#define VC_USER_COLUMNS "id, name, role, disabled, created_at, version, " VC_USER_IS_INTACT
-UserRow readUser(Statement& row) {
-  return {.id = UserId(row.text()),
-          .name = row.text(),
-          .role = row.text(),
-          .disabled = row.integer() != 0,
-          .createdAt = row.time(),
-          .version = row.integer()};
-}
-
-#define VC_API_TOKEN_COLUMNS \
-  "id, name, hash, created_at, user_id, scopes, expires_at, last_used_at, revoked_at, " VC_API_TOKEN_IS_INTACT
-ApiTokenRow readApiToken(Statement& row) {
-  return {.id = TokenId(row.text()),
-          .name = row.text(),
-          .hash = row.blob(),
-          .createdAt = row.time(),
-          .user = UserId(row.text()),
-          .scopes = row.text(),
-          .expiresAt = row.optionalTime(),
-          .lastUsedAt = row.optionalTime(),
-          .revokedAt = row.optionalTime()};
-}
-
-// How a damaged row is named.
-std::string keyOf(const AgentRow& row) {
-  return row.did.value;
-}
-std::string keyOf(const RegistrationRow& row) {
-  return row.id.value;
-}
-std::string keyOf(const IntentRow& row) {
-  return row.id.value;
-}
-std::string keyOf(const OpenIntent& open) {
-  return open.row.id.value;
-}
-std::string keyOf(const IntentEventRow& row) {
-  return row.event + " of " + toIso8601(row.at);
-}
-std::string keyOf(const AuditRow& row) {
-  return std::to_string(row.seq);
-}
-std::string keyOf(const UserRow& row) {
-  return row.id.value;
-}
-std::string keyOf(const ApiTokenRow& row) {
-  return row.id.value;
-}
-
-// Without the rows that are damaged.
-template <class Row>
-Result<std::vector<Row>> all(Database& db, const char* table, Result<Statement> statement, Row (*read)(Statement&)) {
-  if (!statement.ok()) return statement.error();
-  std::vector<Row> rows;
-  for (;;) {
-    VC_TRY_ASSIGN(const bool found, statement->step());
-    if (!found) return rows;
-    Row row = read(*statement);
-    VC_TRY_ASSIGN(const bool intact, statement->intact());
-    if (intact)
-      rows.push_back(std::move(row));
-    else
-      db.leftOut(table, keyOf(row));
-  }
-}
-
-// Malformed when it is damaged.
-template <class Row>
-Result<std::optional<Row>> first(Database& db, const char* table, Result<Statement> statement,
-                                 Row (*read)(Statement&)) {
-  if (!statement.ok()) return statement.error();
-  VC_TRY_ASSIGN(const bool found, statement->step());
-  if (!found) return std::optional<Row>();
-  Row row = read(*statement);
-  VC_TRY_ASSIGN(const bool intact, statement->intact());
-  if (!intact) return db.damaged(table, keyOf(row));
-  return std::optional<Row>(std::move(row));
 }
 
 Result<std::int64_t> count(Result<Statement> statement) {
@@ -358,15 +279,6 @@ Result<std::vector<AuditRow>> auditFrom(Database& db, std::int64_t firstSeq, std
 
 Result<std::optional<AuditRow>> findLastAudit(Database& db) {
   return first(db, "audit", db.query("SELECT " VC_AUDIT_COLUMNS " FROM audit ORDER BY seq DESC LIMIT 1"), readAudit);
-}
-
-Result<std::vector<UserRow>> listUsers(Database& db) {
-  return all(db, "users", db.query("SELECT " VC_USER_COLUMNS " FROM users ORDER BY created_at, rowid"), readUser);
-}
-
-Result<std::vector<ApiTokenRow>> listApiTokens(Database& db) {
-  return all(db, "api_tokens", db.query("SELECT " VC_API_TOKEN_COLUMNS " FROM api_tokens ORDER BY created_at, rowid"),
-             readApiToken);
 }
 
 Result<std::optional<std::string>> findMeta(Database& db, const std::string& key) {

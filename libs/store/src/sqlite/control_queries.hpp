@@ -23,6 +23,13 @@ Result<std::vector<AuditRow>> auditFrom(Database& db, std::int64_t firstSeq, std
 Result<std::optional<AuditRow>> findLastAudit(Database& db);
 Result<std::vector<UserRow>> listUsers(Database& db);
 Result<std::vector<ApiTokenRow>> listApiTokens(Database& db);
+Result<std::vector<LoginRow>> listLogins(Database& db);
+Result<std::vector<WorkspaceRow>> listWorkspaces(Database& db);
+Result<std::vector<MemberRow>> listMembers(Database& db);
+Result<std::vector<PlacementRow>> listPlacements(Database& db);
+Result<std::vector<PolicyRow>> listPolicies(Database& db);
+Result<std::vector<GrantRow>> listGrants(Database& db);
+Result<std::vector<PeerGrantRow>> listPeerGrants(Database& db);
 Result<std::optional<std::string>> findMeta(Database& db, const std::string& key);
 
 // Implements ControlReader's part of `Interface` on one connection, which must outlive it.
@@ -59,6 +66,13 @@ class Reads : public Interface {
   Result<std::optional<AuditRow>> lastAudit() override { return findLastAudit(db_); }
   Result<std::vector<UserRow>> users() final { return listUsers(db_); }
   Result<std::vector<ApiTokenRow>> apiTokens() final { return listApiTokens(db_); }
+  Result<std::vector<LoginRow>> logins() final { return listLogins(db_); }
+  Result<std::vector<WorkspaceRow>> workspaces() final { return listWorkspaces(db_); }
+  Result<std::vector<MemberRow>> members() final { return listMembers(db_); }
+  Result<std::vector<PlacementRow>> placements() final { return listPlacements(db_); }
+  Result<std::vector<PolicyRow>> policies() final { return listPolicies(db_); }
+  Result<std::vector<GrantRow>> grants() final { return listGrants(db_); }
+  Result<std::vector<PeerGrantRow>> peerGrants() final { return listPeerGrants(db_); }
   Result<std::optional<std::string>> meta(const std::string& key) final { return findMeta(db_, key); }
 
  protected:

@@ -26,8 +26,24 @@
 
 #define VC_INTENT_EVENT_IS_INTACT "sum IS row_sum('intent_events', intent_id, n, at, event, detail, token)"
 #define VC_AUDIT_IS_INTACT "sum IS row_sum('audit', seq, at, actor, action, target, details, previous_hash, hash)"
-#define VC_USER_IS_INTACT "sum IS row_sum('users', id, name, role, disabled, created_at, version)"
+#define VC_USER_IS_INTACT "sum IS row_sum('users', id, name, role, disabled, created_at, version, did, password_hash)"
 #define VC_API_TOKEN_IS_INTACT                                                                           \
   "sum IS row_sum('api_tokens', id, name, hash, created_at, user_id, scopes, expires_at, last_used_at, " \
   "revoked_at)"
+#define VC_LOGIN_COLUMNS "id, user_id, hash, created_at, last_used_at, expires_at, address"
+#define VC_LOGIN_IS_INTACT "sum IS row_sum('logins', " VC_LOGIN_COLUMNS ")"
+#define VC_WORKSPACE_COLUMNS "id, name, is_default, created_at, version"
+#define VC_WORKSPACE_IS_INTACT "sum IS row_sum('workspaces', " VC_WORKSPACE_COLUMNS ")"
+#define VC_MEMBER_COLUMNS "workspace, user_id"
+#define VC_MEMBER_IS_INTACT "sum IS row_sum('members', " VC_MEMBER_COLUMNS ")"
+#define VC_PLACEMENT_COLUMNS "workspace, agent"
+#define VC_PLACEMENT_IS_INTACT "sum IS row_sum('placements', " VC_PLACEMENT_COLUMNS ")"
+#define VC_POLICY_COLUMNS \
+  "id, name, agent, workspace, capabilities, limits, expires_at, created_at, created_by, revoked_at, version"
+#define VC_POLICY_IS_INTACT "sum IS row_sum('policies', " VC_POLICY_COLUMNS ")"
+#define VC_GRANT_COLUMNS "id, user_id, agent, capabilities, created_at, created_by, expires_at, revoked_at, version"
+#define VC_GRANT_IS_INTACT "sum IS row_sum('grants', " VC_GRANT_COLUMNS ")"
+#define VC_PEER_GRANT_COLUMNS \
+  "id, source, target, capabilities, skill, created_at, created_by, expires_at, revoked_at, version"
+#define VC_PEER_GRANT_IS_INTACT "sum IS row_sum('peer_grants', " VC_PEER_GRANT_COLUMNS ")"
 #define VC_META_IS_INTACT "sum IS row_sum('meta', key, value)"

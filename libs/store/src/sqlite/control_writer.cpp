@@ -171,6 +171,82 @@ ALTER TABLE api_tokens ADD COLUMN revoked_at INTEGER;
 UPDATE api_tokens SET sum = row_sum('api_tokens', id, name, hash, created_at, user_id, scopes, expires_at, last_used_at,
   revoked_at) WHERE sum IS row_sum('api_tokens', id, name, hash, created_at);
 )sql",
+    R"sql(
+ALTER TABLE users ADD COLUMN did TEXT NOT NULL DEFAULT '';
+ALTER TABLE users ADD COLUMN password_hash TEXT NOT NULL DEFAULT '';
+UPDATE users SET sum = row_sum('users', id, name, role, disabled, created_at, version, did, password_hash)
+  WHERE sum IS row_sum('users', id, name, role, disabled, created_at, version);
+CREATE TABLE logins (
+  id TEXT PRIMARY KEY,
+  user_id TEXT NOT NULL,
+  hash BLOB NOT NULL UNIQUE,
+  created_at INTEGER NOT NULL,
+  last_used_at INTEGER NOT NULL,
+  expires_at INTEGER NOT NULL,
+  address TEXT NOT NULL,
+  sum INTEGER
+) STRICT;
+CREATE TABLE workspaces (
+  id TEXT PRIMARY KEY,
+  name TEXT NOT NULL UNIQUE,
+  is_default INTEGER NOT NULL,
+  created_at INTEGER NOT NULL,
+  version INTEGER NOT NULL,
+  sum INTEGER
+) STRICT;
+CREATE TABLE members (
+  workspace TEXT NOT NULL,
+  user_id TEXT NOT NULL,
+  sum INTEGER,
+  PRIMARY KEY (workspace, user_id)
+) STRICT;
+CREATE TABLE placements (
+  workspace TEXT NOT NULL,
+  agent TEXT NOT NULL,
+  sum INTEGER,
+  PRIMARY KEY (workspace, agent)
+) STRICT;
+CREATE TABLE policies (
+  id TEXT PRIMARY KEY,
+  name TEXT NOT NULL,
+  agent TEXT,
+  workspace TEXT,
+  capabilities TEXT,
+  limits TEXT NOT NULL,
+  expires_at INTEGER,
+  created_at INTEGER NOT NULL,
+  created_by TEXT NOT NULL,
+  revoked_at INTEGER,
+  version INTEGER NOT NULL,
+  sum INTEGER
+) STRICT;
+CREATE TABLE grants (
+  id TEXT PRIMARY KEY,
+  user_id TEXT NOT NULL,
+  agent TEXT,
+  capabilities TEXT NOT NULL,
+  created_at INTEGER NOT NULL,
+  created_by TEXT NOT NULL,
+  expires_at INTEGER,
+  revoked_at INTEGER,
+  version INTEGER NOT NULL,
+  sum INTEGER
+) STRICT;
+CREATE TABLE peer_grants (
+  id TEXT PRIMARY KEY,
+  source TEXT NOT NULL,
+  target TEXT NOT NULL,
+  capabilities TEXT NOT NULL,
+  skill TEXT NOT NULL,
+  created_at INTEGER NOT NULL,
+  created_by TEXT NOT NULL,
+  expires_at INTEGER,
+  revoked_at INTEGER,
+  version INTEGER NOT NULL,
+  sum INTEGER
+) STRICT;
+CREATE INDEX placements_by_agent ON placements (agent);
+)sql",
 };
 
 Status done(const Result<std::int64_t>& changed) {
@@ -189,6 +265,13 @@ const Schema kControlSchema{"control plane's database", kControlStoreId, kMigrat
                             ")) + (SELECT count(*) FROM audit WHERE NOT (" VC_AUDIT_IS_INTACT
                             ")) + (SELECT count(*) FROM users WHERE NOT (" VC_USER_IS_INTACT
                             ")) + (SELECT count(*) FROM api_tokens WHERE NOT (" VC_API_TOKEN_IS_INTACT
+                            ")) + (SELECT count(*) FROM logins WHERE NOT (" VC_LOGIN_IS_INTACT
+                            ")) + (SELECT count(*) FROM workspaces WHERE NOT (" VC_WORKSPACE_IS_INTACT
+                            ")) + (SELECT count(*) FROM members WHERE NOT (" VC_MEMBER_IS_INTACT
+                            ")) + (SELECT count(*) FROM placements WHERE NOT (" VC_PLACEMENT_IS_INTACT
+                            ")) + (SELECT count(*) FROM policies WHERE NOT (" VC_POLICY_IS_INTACT
+                            ")) + (SELECT count(*) FROM grants WHERE NOT (" VC_GRANT_IS_INTACT
+                            ")) + (SELECT count(*) FROM peer_grants WHERE NOT (" VC_PEER_GRANT_IS_INTACT
                             ")) + (SELECT count(*) FROM meta WHERE NOT (" VC_META_IS_INTACT "))"};
 
 Status Writer::putAgent(const AgentRow& row) {
@@ -215,7 +298,7 @@ Status Writer::putAgent(const AgentRow& row) {
 Status Writer::deleteAgent(const Did& did) {
   VC_TRY_ASSIGN(const std::int64_t deleted, db_.run("DELETE FROM agents WHERE did = ?", did));
   if (deleted == 0) return Error{Errc::NotFound, "no agent has the DID " + did.value};
-  return {};
+  return done(db_.run("DELETE FROM placements WHERE agent = ?", did));
 }
 
 Status Writer::changedAgent(const Did& did, const Result<std::int64_t>& changed) {
@@ -378,39 +461,6 @@ Status Writer::appendAudit(const AuditRow& row) {
                    row.seq, row.at, row.actor, row.action, row.target, row.details, row.previousHash, row.hash)));
   lastAudit_ = row;
   return {};
-}
-
-Status Writer::putUser(const UserRow& row) {
-  return done(
-      db_.run("INSERT INTO users (id, name, role, disabled, created_at, version, sum) VALUES (?1, ?2, ?3, ?4, ?5, ?6, "
-              "row_sum('users', ?1, ?2, ?3, ?4, ?5, ?6)) ON CONFLICT (id) DO UPDATE SET name = excluded.name, "
-              "role = excluded.role, disabled = excluded.disabled, created_at = excluded.created_at, "
-              "version = excluded.version, sum = excluded.sum",
-              row.id, row.name, row.role, row.disabled, row.createdAt, row.version));
-}
-
-Status Writer::deleteUser(const UserId& id) {
-  VC_TRY(done(db_.run("DELETE FROM api_tokens WHERE user_id = ?", id)));
-  VC_TRY_ASSIGN(const std::int64_t changed, db_.run("DELETE FROM users WHERE id = ?", id));
-  if (changed == 1) return {};
-  return Error{Errc::NotFound, "no user has the id " + id.value};
-}
-
-Status Writer::deleteApiToken(const TokenId& id) {
-  VC_TRY_ASSIGN(const std::int64_t changed, db_.run("DELETE FROM api_tokens WHERE id = ?", id));
-  if (changed == 1) return {};
-  return Error{Errc::NotFound, "no API key has the id " + id.value};
-}
-
-Status Writer::putApiToken(const ApiTokenRow& row) {
-  return done(db_.run(
-      "INSERT INTO api_tokens (id, name, hash, created_at, user_id, scopes, expires_at, last_used_at, "
-      "revoked_at, sum) VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, "
-      "row_sum('api_tokens', ?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9)) ON CONFLICT (id) DO UPDATE SET "
-      "name = excluded.name, hash = excluded.hash, created_at = excluded.created_at, "
-      "user_id = excluded.user_id, scopes = excluded.scopes, expires_at = excluded.expires_at, "
-      "last_used_at = excluded.last_used_at, revoked_at = excluded.revoked_at, sum = excluded.sum",
-      row.id, row.name, row.hash, row.createdAt, row.user, row.scopes, row.expiresAt, row.lastUsedAt, row.revokedAt));
 }
 
 Status Writer::putMeta(const std::string& key, std::string_view value) {

@@ -33,6 +33,20 @@ class Writer final : public Reads<ControlWriter> {
   Status deleteUser(const UserId& id) override;
   Status deleteApiToken(const TokenId& id) override;
   Status putApiToken(const ApiTokenRow& row) override;
+  Status putLogin(const LoginRow& row) override;
+  Status deleteLogin(const LoginId& id) override;
+  Status putWorkspace(const WorkspaceRow& row) override;
+  Status deleteWorkspace(const WorkspaceId& id) override;
+  Status putMember(const MemberRow& row) override;
+  Status deleteMember(const MemberRow& row) override;
+  Status putPlacement(const PlacementRow& row) override;
+  Status deletePlacement(const PlacementRow& row) override;
+  Status putPolicy(const PolicyRow& row) override;
+  Status deletePolicy(const PolicyId& id) override;
+  Status putGrant(const GrantRow& row) override;
+  Status deleteGrant(const GrantId& id) override;
+  Status putPeerGrant(const PeerGrantRow& row) override;
+  Status deletePeerGrant(const PeerGrantId& id) override;
   Status putMeta(const std::string& key, std::string_view value) override;
 
  private:
