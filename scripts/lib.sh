@@ -50,6 +50,15 @@ require_packages() {
   [ -z "$(missing_packages "$@")" ] || install_packages "$@"
 }
 
+# npm_packages DIRECTORY: installs what its package-lock.json names, unless it is there. Debian's Node is installed only
+# when there is none: other packages of Node bring npm along and refuse to stand beside Debian's.
+npm_packages() {
+  if ! command -v node >/dev/null || ! command -v npm >/dev/null; then install_packages node; fi
+  [ "$1/package-lock.json" -nt "$1/node_modules/.package-lock.json" ] || return 0
+  step "Installing the packages of $1"
+  npm ci --prefix "$1" --silent
+}
+
 # build_preset PRESET [TARGET...]
 build_preset() {
   local preset=$1 targets=() target

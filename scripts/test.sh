@@ -17,6 +17,7 @@ while [ $# -gt 0 ]; do
 done
 
 require_packages build test
+if [ -z "$filter" ] || [[ openapi_test =~ $filter ]]; then npm_packages tests/openapi; fi
 build_preset "$preset"
 
 # A suite that cannot fail proves nothing: the canary fails on purpose, and the runner has to say so.

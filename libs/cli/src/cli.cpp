@@ -323,12 +323,18 @@ class CommandLine {
 
   void addAudit() {
     auto& c = command(app_, "audit", "Lists what was done and by whom; checks that nobody changed it",
-                      "  vaultysclaw audit --action registration.approve\n  vaultysclaw audit verify",
+                      "  vaultysclaw audit --action registration.approve\n"
+                      "  vaultysclaw audit --action 'key.*' --since 2027-01-31T00:00:00Z\n  vaultysclaw audit verify",
                       [this](Context& context) { return listAudit(context, audit_); });
     c.require_subcommand(0, 1);
     text(c, "--actor", audit_.actor, "Only what this DID, user:NAME or system did");
-    text(c, "--action", audit_.action, "Only this kind");
+    text(c, "--action", audit_.action, "Only this kind, or all that begin so: 'key.*'");
     text(c, "--target", audit_.target, "Only what was done to this");
+    text(c, "--since", audit_.since, "Only from this time on, as 2027-01-31T12:00:00Z");
+    text(c, "--until", audit_.until, "Only before this time");
+    c.add_option("--before", audit_.before, "Only with a smaller number (SEQ)")->check(CLI::PositiveNumber);
+    c.add_option("--after", audit_.after, "Only with a greater number, the oldest first")
+        ->check(CLI::NonNegativeNumber);
     page(c, audit_.page);
     command(c, "verify", "Checks the hash chain over all rows", "  vaultysclaw audit verify",
             [](Context& context) { return verifyAudit(context); });

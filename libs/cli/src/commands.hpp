@@ -72,7 +72,8 @@ int showIntent(Context& context, const std::string& id);
 int cancelIntent(Context& context, const std::string& id);
 
 struct AuditOptions {
-  std::string actor, action, target;
+  std::string actor, action, target, since, until;
+  std::optional<std::int64_t> before, after;
   PageOptions page;
 };
 int listAudit(Context& context, const AuditOptions& options);

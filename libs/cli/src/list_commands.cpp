@@ -331,8 +331,13 @@ int cancelIntent(Context& context, const std::string& id) {
 }
 
 int listAudit(Context& context, const AuditOptions& options) {
+  const auto number = [](const char* name, const std::optional<std::int64_t>& value) {
+    return value ? parameter(name, std::to_string(*value)) : std::string();
+  };
   auto answer = context.call("GET", "/api/audit?" + pageQuery(options.page) + parameter("actor", options.actor) +
-                                        parameter("action", options.action) + parameter("target", options.target));
+                                        parameter("action", options.action) + parameter("target", options.target) +
+                                        parameter("since", options.since) + parameter("until", options.until) +
+                                        number("before", options.before) + number("after", options.after));
   if (!answer) return context.exitCode();
   if (context.json()) return context.printJson(*answer), kOk;
   if (answer->body["items"].empty()) return context.err() << "Nothing in the audit.\n", kOk;
@@ -346,7 +351,12 @@ int listAudit(Context& context, const AuditOptions& options) {
                {textOf(row, "details").substr(0, 160), Style::Dim}});
   }
   table.print(context.out(), context.painter());
-  printMore(context, answer->body, options.page);
+  // By number, for rows are added meanwhile.
+  const Json& pagination = answer->body["pagination"];
+  if (!pagination.value("hasMore", false)) return kOk;
+  const bool oldestFirst = pagination.contains("nextAfter");
+  context.err() << "(there are more: " << (oldestFirst ? "--after " : "--before ")
+                << terminalText(textOf(pagination, oldestFirst ? "nextAfter" : "nextBefore")) << " shows the next)\n";
   return kOk;
 }
 

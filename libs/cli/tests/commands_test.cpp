@@ -364,6 +364,28 @@ TEST_F(Cli, IntentsAndAudit) {
   EXPECT_THAT(intents.out, HasSubstr("INVALID"));
   EXPECT_THAT(intents.err, HasSubstr("--offset 50"));
   EXPECT_EQ(requests().back().query["did"], kDid);
+  on("GET /api/audit", json{{"items", json::array({{{"seq", 7},
+                                                    {"at", "2026-01-31T12:00:00.000Z"},
+                                                    {"actor", "user:ann"},
+                                                    {"action", "key.create"},
+                                                    {"target", "k"},
+                                                    {"details", {{"name", "report"}}}}})},
+                            {"pagination", {{"limit", 1}, {"hasMore", true}, {"nextBefore", 7}}}});
+  const Outcome audit = run({"audit", "--action", "key.*", "--since", "2026-01-31T00:00:00Z", "--until",
+                             "2026-02-01T00:00:00+01:00", "--before", "9", "--actor", "user:ann", "--target", "k"});
+  EXPECT_EQ(audit.code, kOk);
+  EXPECT_THAT(audit.out, HasSubstr("key.create"));
+  EXPECT_THAT(audit.err, HasSubstr("--before 7"));
+  EXPECT_EQ(requests().back().query["action"], "key.*");
+  EXPECT_EQ(requests().back().query["since"], "2026-01-31T00:00:00Z");
+  EXPECT_EQ(requests().back().query["until"], "2026-02-01T00:00:00+01:00");
+  EXPECT_EQ(requests().back().query["before"], "9");
+  EXPECT_EQ(requests().back().query.count("after"), 0u);
+  on("GET /api/audit",
+     json{{"items", json::array({{{"seq", 3}}})}, {"pagination", {{"limit", 1}, {"hasMore", true}, {"nextAfter", 3}}}});
+  EXPECT_THAT(run({"audit", "--after", "0"}).err, HasSubstr("--after 3"));
+  EXPECT_EQ(requests().back().query["after"], "0");
+  EXPECT_EQ(run({"audit", "--before", "x"}).code, kUsage);
   on("GET /api/audit/verify", json{{"valid", true}, {"rows", 3}, {"firstBroken", nullptr}});
   EXPECT_EQ(run({"audit", "verify"}).code, kOk);
   on("GET /api/audit/verify", json{{"valid", false}, {"rows", 3}, {"firstBroken", 2}});

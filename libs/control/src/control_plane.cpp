@@ -404,8 +404,9 @@ void Hub::updateGrant(const Did& did, GrantChange wanted, std::string reason, st
     VC_TRY_ASSIGN(auto grant, grantOf(row));
     wanted.apply(grant);
     VC_TRY(checkGrant(grant));
+    const store::AgentRow before = row;
     setGrant(row, grant);
-    *audited = grantDetails(row, reason);
+    *audited = grantDetails(row, reason, &before);
     return {};
   };
   registry_.change(did, std::move(change), std::move(entry),

@@ -149,13 +149,30 @@ bool Journal::recordRefusal(std::string target, std::string_view reason) {
   return true;
 }
 
-std::string grantDetails(const store::AgentRow& row, std::string_view reason) {
-  return details({{"did", row.did.value},
-                  {"capabilities", row.capabilities},
-                  {"limits", row.limits},
-                  {"policyId", row.policyId.value_or("")},
-                  {"policyExpiresAt", row.policyExpiresAt ? toIso8601(*row.policyExpiresAt) : ""},
-                  {"reason", reason}});
+namespace {
+
+void writeGrant(JsonWriter& w, const store::AgentRow& row) {
+  w.member("capabilities", row.capabilities);
+  w.member("limits", row.limits);
+  w.member("policyId", row.policyId.value_or(""));
+  w.member("policyExpiresAt", row.policyExpiresAt ? toIso8601(*row.policyExpiresAt) : "");
+}
+
+}  // namespace
+
+std::string grantDetails(const store::AgentRow& row, std::string_view reason, const store::AgentRow* before) {
+  JsonWriter w;
+  w.beginObject();
+  w.member("did", row.did.value);
+  writeGrant(w, row);
+  w.member("reason", reason);
+  if (before != nullptr) {
+    w.key("before").beginObject();
+    writeGrant(w, *before);
+    w.endObject();
+  }
+  w.endObject();
+  return w.take();
 }
 
 std::string details(std::initializer_list<std::pair<std::string_view, std::string_view>> members) {

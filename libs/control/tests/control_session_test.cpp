@@ -1,6 +1,7 @@
 #include <unistd.h>
 
 #include <algorithm>
+#include <nlohmann/json.hpp>
 
 #include "control_fixture.hpp"
 
@@ -240,6 +241,14 @@ TEST_F(Sessions, NewGrantIsCertifiedOnTheOpenConnection) {
   grant.limits.maxRequestsPerHour = -1;
   EXPECT_EQ(updateGrant(agent->did(), grant).error().code, Errc::InvalidArgument);
   EXPECT_EQ(audited("agent.update"), 1U);
+  // The audit tells what it was before, too.
+  Waiting<ControlPlane::AuditView> audit;
+  plane->audit({.action = "agent.update"}, {}, audit);
+  run();
+  const auto details = nlohmann::json::parse(audit->value().rows.items.at(0).details);
+  EXPECT_EQ(details["capabilities"], R"(["echo","file_access"])");
+  EXPECT_EQ(details["before"]["capabilities"], R"(["echo"])");
+  EXPECT_EQ(details["before"]["limits"], "{}");
 }
 
 TEST_F(Sessions, ReissuesComeOneAtATimeAndFiveSecondsApart) {

@@ -86,6 +86,7 @@ class ScriptedPlane final : public ControlPlane {
   std::vector<store::RegistrationRow> registrationRows;
   std::vector<IntentView> intentRows;
   std::vector<store::AuditRow> auditRows;
+  std::optional<std::int64_t> auditTotal;  // of the rows when absent
   AuditCheck check;
   Counters counts;
   bool holdReplies = false;  // never answers
@@ -227,7 +228,7 @@ class ScriptedPlane final : public ControlPlane {
   void audit(store::AuditFilter filter, store::Page page, Reply<AuditView> reply) override {
     auditFilter = std::move(filter);
     lastPage = page;
-    answer(std::move(reply), AuditView{{auditRows, static_cast<std::int64_t>(auditRows.size())}});
+    answer(std::move(reply), AuditView{{auditRows, auditTotal.value_or(static_cast<std::int64_t>(auditRows.size()))}});
   }
   void verifyAudit(Reply<AuditCheck> reply) override { answer(std::move(reply), check); }
   Counters counters() const override { return counts; }

@@ -423,6 +423,50 @@ TEST_F(RestRoutes, ReadsAndVerifiesTheAudit) {
   EXPECT_EQ(send("GET", "/api/audit/verify").parsed(), (json{{"valid", false}, {"rows", 12}, {"firstBroken", 5}}));
 }
 
+TEST_F(RestRoutes, FiltersTheAuditByTimeAndByTheBeginningOfAnAction) {
+  EXPECT_EQ(send("GET", "/api/audit?action=key.*&since=1970-01-01T00:00:01Z&until=1970-01-01T02:00:02+02:00").status,
+            200);
+  EXPECT_EQ(plane.auditFilter.actionPrefix, "key.");
+  EXPECT_EQ(plane.auditFilter.action, std::nullopt);
+  EXPECT_EQ(plane.auditFilter.since, fromUnixMillis(1000));
+  EXPECT_EQ(plane.auditFilter.until, fromUnixMillis(2000));
+  EXPECT_EQ(send("GET", "/api/audit?action=*").status, 200);
+  EXPECT_EQ(plane.auditFilter.actionPrefix, "");
+  EXPECT_EQ(send("GET", "/api/audit?action=k*y").status, 200);
+  EXPECT_EQ(plane.auditFilter.action, "k*y");
+  const json wrong = send("GET", "/api/audit?since=yesterday&before=0&after=-1").parsed()["details"];
+  EXPECT_EQ(wrong.size(), 3u) << wrong;
+}
+
+TEST_F(RestRoutes, PagesTheAuditByNumber) {
+  for (std::int64_t seq : {9, 8, 7}) plane.auditRows.push_back({.seq = seq});
+  // One row more than wanted was asked for, and is not shown.
+  const json page = send("GET", "/api/audit?before=10&limit=2").parsed();
+  EXPECT_EQ(plane.lastPage.limit, 3);
+  EXPECT_EQ(page["items"].size(), 2u);
+  EXPECT_EQ(page["pagination"], (json{{"limit", 2}, {"hasMore", true}, {"nextBefore", 8}}));
+  EXPECT_EQ(send("GET", "/api/audit?before=10&limit=3").parsed()["pagination"],
+            (json{{"limit", 3}, {"hasMore", false}}));
+  EXPECT_EQ(send("GET", "/api/audit?after=0&limit=2").parsed()["pagination"],
+            (json{{"limit", 2}, {"hasMore", true}, {"nextAfter", 8}}));
+  plane.auditRows.clear();
+  EXPECT_EQ(send("GET", "/api/audit?after=4").parsed()["pagination"],
+            (json{{"limit", 50}, {"hasMore", false}, {"nextAfter", 4}}));
+  EXPECT_EQ(send("GET", "/api/audit?before=10&offset=1").status, 400);
+  EXPECT_EQ(send("GET", "/api/audit?after=0&page=2").status, 400);
+  EXPECT_EQ(send("GET", "/api/audit?before=10&page=1").status, 200);
+}
+
+TEST_F(RestRoutes, TheFirstPageOfTheAuditSaysHowToGoOn) {
+  plane.auditRows.push_back({.seq = 9});
+  plane.auditTotal = 3;
+  EXPECT_EQ(send("GET", "/api/audit?limit=1").parsed()["pagination"],
+            (json{{"total", 3}, {"limit", 1}, {"offset", 0}, {"hasMore", true}, {"nextBefore", 9}}));
+  plane.auditTotal = 1;
+  EXPECT_EQ(send("GET", "/api/audit?limit=1").parsed()["pagination"],
+            (json{{"total", 1}, {"limit", 1}, {"offset", 0}, {"hasMore", false}}));
+}
+
 TEST_F(RestRoutes, OriginalPathsAnswer) {
   const json agents = send("GET", "/api/admin/agents?page=1&pageSize=20&sortBy=name").parsed();
   EXPECT_EQ(agents["total"], 1);

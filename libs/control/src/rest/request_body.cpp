@@ -13,6 +13,7 @@ namespace {
 
 using nlohmann::json;
 
+constexpr const char* kTimeRule = "must be a time like 2027-01-31T12:00:00Z";
 constexpr std::size_t kMaxProblems = 16;  // an answer stays readable whatever was sent
 
 json parseValue(std::string_view raw) {
@@ -167,7 +168,7 @@ std::optional<WallTime> Body::time(std::string_view name) {
   if (!value) return std::nullopt;
   auto time = fromIso8601(*value);
   if (!time) {
-    problem(name, "must be a time like 2027-01-31T12:00:00Z");
+    problem(name, kTimeRule);
     return std::nullopt;
   }
   return *time;
@@ -257,6 +258,15 @@ std::optional<std::int64_t> Query::integer(std::string_view name, std::int64_t m
     return std::nullopt;
   }
   return number;
+}
+
+std::optional<WallTime> Query::time(std::string_view name) {
+  const auto value = text(name);
+  if (!value) return std::nullopt;
+  auto time = fromIso8601(*value);
+  if (time) return *time;
+  problem(name, kTimeRule);
+  return std::nullopt;
 }
 
 store::Page Query::page() {

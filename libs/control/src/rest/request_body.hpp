@@ -68,6 +68,7 @@ class Query {
   std::optional<std::string> text(std::string_view name);
   std::optional<std::string> oneOf(std::string_view name, std::initializer_list<std::string_view> values);
   std::optional<std::int64_t> integer(std::string_view name, std::int64_t min, std::int64_t max);
+  std::optional<WallTime> time(std::string_view name);
   // limit (1 to 500, default 50) and offset; or, as the original has it, page and pageSize.
   store::Page page();
   void problem(std::string_view name, std::string reason) {

@@ -131,6 +131,11 @@ struct IntentFilter {
 };
 struct AuditFilter {
   std::optional<std::string> actor{}, action{}, target{};
+  std::optional<std::string> actionPrefix{};
+  std::optional<WallTime> since{}, until{};  // from this on, and before that
+  // By number, without that one. Either makes the listing one to go on with: nothing is counted (total 0), and after
+  // `after` the oldest come first.
+  std::optional<std::int64_t> before{}, after{};
 };
 
 // Valid within the call it was given to. One thread at a time. Blocking. Besides what is named, everything can fail

@@ -1,5 +1,7 @@
 #include "sqlite/control_queries.hpp"
 
+#include <algorithm>
+
 #include "sqlite/control_sums.hpp"
 #include "sqlite/row_lists.hpp"
 
@@ -138,6 +140,11 @@ class Where {
     if (value) text_ += (text_.empty() ? " WHERE " : " AND ") + std::string(column) + " = ?";
     return *this;
   }
+  // A term with one place for the value.
+  template <class T>
+  Where& when(const char* term, const std::optional<T>& value) {
+    return value ? also(term) : *this;
+  }
   // Tells SQLite that a partial index on the column serves; true for every value it is used with.
   Where& also(const char* term) {
     text_ += (text_.empty() ? " WHERE " : " AND ") + std::string(term);
@@ -260,14 +267,55 @@ Result<std::vector<OpenIntent>> listOpenIntents(Database& db, const std::string&
              readOpenIntent);
 }
 
-Result<Listing<AuditRow>> listAudit(Database& db, const AuditFilter& filter, Page page) {
+namespace {
+
+// Nearly all rows have one of these two, which the index leaves out.
+#define VC_ACTION_IS_RARE "action NOT IN ('intent.send', 'intent.result')"
+
+// The first text behind all that begin with `prefix`; nothing when there is none.
+std::optional<std::string> behind(std::string prefix) {
+  while (!prefix.empty() && prefix.back() == '\xff') prefix.pop_back();
+  if (prefix.empty()) return std::nullopt;
+  prefix.back() = static_cast<char>(static_cast<unsigned char>(prefix.back()) + 1);
+  return prefix;
+}
+
+bool mayBeFrequent(const AuditFilter& filter) {
+  for (const std::string_view frequent : {"intent.send", "intent.result"}) {
+    if ((!filter.action || *filter.action == frequent) && frequent.starts_with(filter.actionPrefix.value_or("")))
+      return true;
+  }
+  return false;
+}
+
+}  // namespace
+
+Result<Listing<AuditRow>> listAudit(Database& db, const AuditFilter& filter, Page page, AuditTimes* times) {
+  AuditRange range;
+  if (times != nullptr) {
+    VC_TRY_ASSIGN(range, times->range(db, filter.since, filter.until));
+  }
+  std::optional<std::int64_t> above = filter.after, below = filter.before;
+  if (range.first != AuditRange().first) above = std::max(above.value_or(0), range.first - 1);
+  if (range.last != AuditRange().last) below = std::min(below.value_or(range.last + 1), range.last + 1);
+  std::optional<std::string> from, to;
+  if (filter.actionPrefix && !filter.actionPrefix->empty()) {
+    from = filter.actionPrefix;
+    to = behind(*filter.actionPrefix);
+  }
   Where where;
   where.equal("actor", filter.actor).equal("action", filter.action).equal("target", filter.target);
-  if (filter.action && filter.action != "intent.send" && filter.action != "intent.result")
-    where.also("action NOT IN ('intent.send', 'intent.result')");
-  const bool everything = !filter.actor && !filter.action && !filter.target;
-  return list(db, VC_AUDIT_COLUMNS, "audit", "seq DESC", where, everything ? "SELECT max(seq) FROM audit" : nullptr,
-              page, readAudit, filter.actor, filter.action, filter.target);
+  where.when("action >= ?", from).when("action < ?", to).when("at >= ?", filter.since).when("at < ?", filter.until);
+  // The plus keeps SQLite from walking all rows of those numbers when the few of such an action would do.
+  const bool rarePrefix = from && !filter.action && !mayBeFrequent(filter);
+  if (!mayBeFrequent(filter)) where.also(VC_ACTION_IS_RARE);
+  where.when(rarePrefix ? "+seq > ?" : "seq > ?", above).when(rarePrefix ? "+seq < ?" : "seq < ?", below);
+  const char* order = filter.after ? (rarePrefix ? "+seq" : "seq") : (rarePrefix ? "+seq DESC" : "seq DESC");
+  const bool everything = where.text().empty();
+  const bool goesOn = filter.before || filter.after;
+  const char* total = goesOn ? "SELECT 0" : everything ? "SELECT max(seq) FROM audit" : nullptr;
+  return list(db, VC_AUDIT_COLUMNS, "audit", order, where, total, page, readAudit, filter.actor, filter.action,
+              filter.target, from, to, filter.since, filter.until, above, below);
 }
 
 Result<std::vector<AuditRow>> auditFrom(Database& db, std::int64_t firstSeq, std::int64_t rows) {

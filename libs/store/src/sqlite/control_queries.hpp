@@ -1,7 +1,7 @@
 // What ControlReader asks, as functions over a connection: the readers and the writer share them.
 #pragma once
 
-#include "sqlite/database.hpp"
+#include "sqlite/audit_times.hpp"
 #include "store/control_store.hpp"
 
 namespace vaultysclaw::store::sqlite {
@@ -18,7 +18,8 @@ Result<std::optional<IntentRow>> findIntentByKey(Database& db, const std::string
 Result<std::vector<IntentEventRow>> listIntentEvents(Database& db, const IntentId& id);
 Result<std::vector<OpenIntent>> listOpenIntents(Database& db, const std::string& status, std::int64_t after,
                                                 std::int64_t count);
-Result<Listing<AuditRow>> listAudit(Database& db, const AuditFilter& filter, Page page);
+// `times`: of the store, when the connection sees committed rows alone.
+Result<Listing<AuditRow>> listAudit(Database& db, const AuditFilter& filter, Page page, AuditTimes* times);
 Result<std::vector<AuditRow>> auditFrom(Database& db, std::int64_t firstSeq, std::int64_t count);
 Result<std::optional<AuditRow>> findLastAudit(Database& db);
 Result<std::vector<UserRow>> listUsers(Database& db);
@@ -36,7 +37,7 @@ Result<std::optional<std::string>> findMeta(Database& db, const std::string& key
 template <class Interface>
 class Reads : public Interface {
  public:
-  explicit Reads(Database& db) : db_(db) {}
+  explicit Reads(Database& db, AuditTimes* times = nullptr) : db_(db), times_(times) {}
 
   Result<std::optional<AgentRow>> agent(const Did& did) final { return findAgent(db_, did); }
   Result<std::vector<AgentRow>> agents() final { return listAgents(db_); }
@@ -59,7 +60,9 @@ class Reads : public Interface {
   Result<std::vector<OpenIntent>> openIntents(const std::string& status, std::int64_t after, std::int64_t count) final {
     return listOpenIntents(db_, status, after, count);
   }
-  Result<Listing<AuditRow>> audit(const AuditFilter& filter, Page page) final { return listAudit(db_, filter, page); }
+  Result<Listing<AuditRow>> audit(const AuditFilter& filter, Page page) final {
+    return listAudit(db_, filter, page, times_);
+  }
   Result<std::vector<AuditRow>> auditRange(std::int64_t firstSeq, std::int64_t count) final {
     return auditFrom(db_, firstSeq, count);
   }
@@ -77,6 +80,9 @@ class Reads : public Interface {
 
  protected:
   Database& db_;
+
+ private:
+  AuditTimes* const times_;
 };
 
 }  // namespace vaultysclaw::store::sqlite

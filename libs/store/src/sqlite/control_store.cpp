@@ -65,9 +65,9 @@ class ReaderPool {
   }
 
  private:
-  static Status runOn(Database& db, const std::function<Status(ControlReader&)>& query) {
+  Status runOn(Database& db, const std::function<Status(ControlReader&)>& query) {
     VC_TRY(db.run("BEGIN"));
-    sqlite::Reads<ControlReader> reader(db);
+    sqlite::Reads<ControlReader> reader(db, &auditTimes_);
     const Status status = query(reader);
     if (db.inTransaction()) {
       const auto ended = db.run("ROLLBACK");  // nothing was written: this only ends the snapshot
@@ -110,6 +110,7 @@ class ReaderPool {
 
   const std::filesystem::path path_;
   const std::shared_ptr<sqlite::DamageLog> damage_;
+  sqlite::AuditTimes auditTimes_;
   std::mutex mutex_;  // protects what follows
   std::condition_variable released_;
   std::vector<std::unique_ptr<Database>> idle_;

@@ -1,0 +1,181 @@
+// One call after the other, until every operation has answered as it should: what one step learns, the next one uses.
+// A new route needs a step here.
+import assert from 'node:assert/strict';
+import {eventually} from './processes.mjs';
+
+const kAction = 'text_generation';  // what the echo agent asks for
+
+export async function journey(client, world) {
+  const call = async (status, operationId, options) => {
+    const answer = await client.call(operationId, options);
+    assert.equal(answer.status, status, `${operationId}: ${JSON.stringify(answer.body)}`);
+    return answer;
+  };
+  await system(call);
+  const did = await registrations(call, client, world);
+  await agents(call, did);
+  await intents(call, did);
+  await chats(call, client, did);
+  await people(call);
+  await audit(call);
+  await waiting(call, client, world, did);
+}
+
+async function system(call) {
+  assert.equal((await call(200, 'getHealth', {key: null})).body.status, 'ok');
+  await call(200, 'getMetrics', {key: null});
+  await call(200, 'getOpenApi', {key: null});
+  await call(200, 'getDocs', {key: null});
+  await call(200, 'listRoutes');
+  assert.equal((await call(200, 'getMe')).body.user.role, 'owner');
+}
+
+async function pendingRegistration(client, name) {
+  return eventually(`the registration of ${name}`, async () => {
+    const {body} = await client.call('listRegistrations', {params: {status: 'pending'}});
+    return body.items.find((item) => item.name === name);
+  });
+}
+
+// Lets one agent in and keeps another one out. The DID of the first.
+async function registrations(call, client, world) {
+  const unwanted = world.startAgent('unwanted');
+  const refused = await pendingRegistration(client, 'unwanted');
+  await call(200, 'rejectRegistration', {params: {id: refused.id}, body: {reason: 'nobody knows it'}});
+  await world.stop(unwanted);
+  world.echo = world.startAgent('echo-agent');
+  const {id, did} = await pendingRegistration(client, 'echo-agent');
+  const approved = await call(200, 'approveRegistration', {
+    params: {id}, body: {resourceLimits: {maxRequestsPerHour: 1000}, policyExpiresAt: '2099-01-01T00:00:00Z'},
+  });
+  assert.equal(approved.body.did, did);
+  await call(409, 'approveRegistration', {params: {id}});
+  await call(404, 'rejectRegistration', {params: {id: 'none'}});
+  assert.equal((await call(200, 'listRegistrations', {params: {limit: 1, offset: 1}})).body.pagination.total, 2);
+  return did;
+}
+
+async function agents(call, did) {
+  const {body} = await call(200, 'listAgents', {params: {status: 'connected', search: 'ECHO', name: 'echo-agent'}});
+  assert.deepEqual(body.items.map((agent) => agent.did), [did]);
+  await call(200, 'getAgent', {params: {did}});
+  await call(404, 'getAgent', {params: {did: 'did:vaultys:0000000000000000000000000000000000000000'}});
+  const changed = await call(200, 'changeAgent', {
+    params: {did}, body: {policyId: 'p-1', resourceLimits: {maxRequestsPerHour: null, maxTokensPerDay: 100000}, reason: 'less'},
+  });
+  assert.deepEqual(changed.body.resourceLimits, {maxTokensPerDay: 100000});
+  assert.equal((await call(200, 'pauseAgent', {params: {did}, body: {reason: 'a break'}})).body.paused, 'a break');
+  await call(403, 'runOnAgent', {params: {did}, body: {action: kAction}});
+  assert.equal((await call(200, 'resumeAgent', {params: {did}})).body.paused, null);
+  await call(200, 'resetAgentPin', {params: {did}, body: {}});
+}
+
+async function intents(call, did) {
+  const ran = await call(200, 'runOnAgent', {
+    params: {did, 'Idempotency-Key': 'once', traceparent: '00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01'},
+    body: {action: kAction, params: {prompt: 'hello'}, timeoutMs: 30000},
+  });
+  assert.deepEqual(ran.body.output, {echo: {action: kAction, params: {prompt: 'hello'}}});
+  const again = await call(200, 'runOnAgent', {
+    params: {did}, body: {action: kAction, params: {prompt: 'hello'}, idempotencyKey: 'once'},
+  });
+  assert.equal(again.body.intentId, ran.body.intentId);
+  assert.equal(again.body.replayed, true);
+  await call(409, 'runOnAgent', {params: {did}, body: {action: 'other', idempotencyKey: 'once'}});
+  const refused = await call(200, 'runOnAgent', {params: {did}, body: {action: 'not_granted'}});
+  assert.equal(refused.body.status, 'failed');
+  const sent = await call(202, 'sendIntent', {body: {did, action: kAction, params: {n: 1}}});
+  await call(202, 'broadcastIntent', {body: {action: kAction, params: {}}});
+  await eventually('the end of an intent', async () => {
+    const {body} = await call(200, 'getIntent', {params: {id: sent.body.intentId}});
+    return body.status === 'success' && body.resultSignatureValid;
+  });
+  await call(404, 'getIntent', {params: {id: 'none'}});
+  await call(409, 'cancelIntent', {params: {id: sent.body.intentId}});
+  await call(404, 'cancelIntent', {params: {id: 'none'}});
+  const {body} = await call(200, 'listIntents', {params: {did, status: 'success', limit: 2}});
+  assert.equal(body.items.length, 2);
+}
+
+async function chats(call, client, did) {
+  const answer = await call(200, 'chat', {body: {did, message: 'hello'}});
+  assert.deepEqual(answer.events.slice(1).map(({id}) => id), ['0', '1']);
+  assert.equal(JSON.parse(answer.events[1].data).chunk, 'You said: "hello"');
+  const conversationId = 'a conversation?';
+  const messages = [{role: 'user', content: 'one'}, {role: 'assistant', content: 'two'}, {role: 'user', content: 'three'}];
+  await call(200, 'chat', {body: {did, conversationId, messages, resumable: true}});
+  const rest = await call(200, 'resumeChat', {params: {did, conversationId, 'Last-Event-ID': '0'}});
+  assert.deepEqual(rest.events.at(-1), {id: '1', data: '[DONE]'});
+  await call(410, 'resumeChat', {params: {did, conversationId, fromSeq: 2}});
+  await call(204, 'cancelChat', {params: {did, conversationId}});
+  await call(404, 'resumeChat', {params: {did, conversationId}});
+  await call(404, 'cancelChat', {params: {did, conversationId}});
+}
+
+async function people(call) {
+  const {body: ann, headers} = await call(201, 'addUser', {body: {name: 'ann'}});
+  await call(409, 'addUser', {body: {name: 'ann', role: 'admin'}});
+  assert.equal((await call(200, 'listUsers', {params: {name: 'ann'}})).body.items.length, 1);
+  await call(200, 'getUser', {params: {id: 'ann'}});
+  await call(404, 'getUser', {params: {id: 'nobody'}});
+  const changed = await call(200, 'changeUser', {params: {id: ann.id, 'If-Match': headers.etag}, body: {role: 'admin'}});
+  await call(412, 'changeUser', {params: {id: ann.id, 'If-Match': headers.etag}, body: {role: 'member'}});
+  const key = (await call(201, 'createKey', {
+    body: {name: 'report', scopes: ['read'], user: 'ann', expiresAt: '2099-01-01T00:00:00Z'},
+  })).body;
+  assert.deepEqual((await call(200, 'getMe', {key: key.key})).body.scopes, ['read']);
+  await call(403, 'addUser', {key: key.key, body: {name: 'bob'}});
+  await call(403, 'createKey', {key: key.key, body: {name: 'more', scopes: ['admin']}});
+  await call(404, 'createKey', {body: {name: 'k', scopes: ['read'], user: 'nobody'}});
+  assert.equal((await call(200, 'listKeys', {params: {user: ann.id}})).body.items.length, 1);
+  await call(404, 'revokeKey', {params: {id: 'none'}});
+  await call(204, 'revokeKey', {params: {id: key.id, user: 'ann'}});
+  await call(401, 'getMe', {key: key.key});
+  await call(412, 'removeUser', {params: {id: ann.id, 'If-Match': headers.etag}});
+  await call(204, 'removeUser', {params: {id: ann.id, 'If-Match': changed.headers.etag}});
+  await call(404, 'removeUser', {params: {id: ann.id}});
+}
+
+async function audit(call) {
+  assert.equal((await call(200, 'verifyAudit')).body.valid, true);
+  const {body: all} = await call(200, 'listAudit', {params: {limit: 500}});
+  assert.equal(all.pagination.hasMore, false);
+  const numbers = all.items.map((row) => row.seq);
+  // By number, in both directions, it is the same.
+  const walk = async (name, next, from) => {
+    const found = [];
+    for (;;) {
+      const {body} = await call(200, 'listAudit', {params: {limit: 7, [name]: from}});
+      found.push(...body.items.map((row) => row.seq));
+      if (!body.pagination.hasMore) return found;
+      from = body.pagination[next];
+    }
+  };
+  assert.deepEqual(await walk('before', 'nextBefore', numbers[0] + 1), numbers);
+  assert.deepEqual((await walk('after', 'nextAfter', 0)).reverse(), numbers);
+  const {body: keys} = await call(200, 'listAudit', {params: {action: 'key.*', actor: 'user:owner'}});
+  assert.deepEqual(keys.items.map((row) => row.action), ['key.revoke', 'key.create']);
+  const since = keys.items[1].at;
+  const {body: later} = await call(200, 'listAudit', {params: {since, limit: 500}});
+  assert.deepEqual(later.items.map((row) => row.seq), all.items.filter((row) => row.at >= since).map((row) => row.seq));
+  const {body: earlier} = await call(200, 'listAudit', {params: {until: since, limit: 500}});
+  assert.equal(earlier.pagination.total + later.pagination.total, all.pagination.total);
+}
+
+// Without the agent.
+async function waiting(call, client, world, did) {
+  await world.stop(world.echo);
+  await eventually('the end of the connection', async () => {
+    const {body} = await client.call('getAgent', {params: {did}});
+    return body.status === 'offline';
+  });
+  await call(503, 'runOnAgent', {params: {did}, body: {action: kAction}});
+  await call(503, 'sendIntent', {body: {did, action: kAction}});
+  await call(503, 'chat', {body: {did, message: 'hello'}});
+  const {body} = await call(202, 'sendIntent', {body: {did, action: kAction, ttlSeconds: 3600}});
+  assert.equal(body.status, 'queued');
+  await call(202, 'cancelIntent', {params: {id: body.intentId}});
+  await call(504, 'runOnAgent', {params: {did}, body: {action: kAction, ttlSeconds: 1}});
+  await call(204, 'deleteAgent', {params: {did}});
+  await call(404, 'deleteAgent', {params: {did}});
+}
