@@ -215,7 +215,7 @@ class Page {
     out_ += "<dt>" + code(textOf(parameter, "name")) + " <span class=\"type\">" + typeOf(schema) +
             "</span> <span class=\"place\">" + escaped(textOf(parameter, "in")) + "</span>" +
             marks(parameter.value("required", false), parameter.value("deprecated", false)) + "</dt>\n<dd>" +
-            withCode(textOf(parameter, "description")) + rules(schema) + "</dd>\n";
+            withCode(textOf(parameter, "description")) + rules(resolved(schema)) + "</dd>\n";
   }
 
   static std::string marks(bool required, bool deprecated) {
@@ -234,7 +234,7 @@ class Page {
       out_ += "<dt>" + code(name) + " <span class=\"type\">" + typeOf(member) + "</span>" +
               marks(needed, member.value("deprecated", false)) + "</dt>\n<dd>";
       const std::string own = textOf(member, "description");
-      out_ += withCode(own.empty() ? textOf(resolved(member), "description") : own) + rules(member);
+      out_ += withCode(own.empty() ? textOf(resolved(member), "description") : own) + rules(resolved(member));
       const Json& inside = member.contains("items") ? member.at("items") : member;
       if (!inside.contains("$ref")) members(inside);
       out_ += "</dd>\n";
@@ -281,7 +281,7 @@ class Page {
       if (low != schema.end() && high != schema.end()) {
         add(low->dump() + " to " + high->dump() + unit);
       } else if (low != schema.end()) {
-        add("at least " + low->dump() + unit);
+        add(unit.empty() || *low != 1 ? "at least " + low->dump() + unit : "not empty");
       } else if (high != schema.end()) {
         add("at most " + high->dump() + unit);
       }
@@ -311,7 +311,7 @@ class Page {
       out_ += "<dt>" + escaped(status) + "</dt>\n<dd>" + withCode(textOf(response, "description"));
       for (const auto& [type, media] : objectOf(response, "content").items()) {
         const Json& schema = media.at("schema");
-        out_ += " <span class=\"type\">" + escaped(type) + ": " +
+        out_ += " <span class=\"type\">" + (type == "application/json" ? "" : escaped(type) + ": ") +
                 typeOf(schema.contains("contentSchema") ? schema.at("contentSchema") : schema) + "</span>";
       }
       for (const auto& [name, header] : objectOf(response, "headers").items())

@@ -81,7 +81,6 @@ void Core::patchAgent(Call call) {
   if (!did) return;
   auto body = this->body(call);
   if (!body) return;
-  if (!plane_.agent(*did)) return fail(call, Error{Errc::NotFound, "no agent has the DID " + did->value});
   // Absent leaves as it is; null takes away.
   GrantChange change;
   const char* members[] = {"capabilities", "resourceLimits", "policyId", "policyExpiresAt"};
@@ -97,6 +96,7 @@ void Core::patchAgent(Call call) {
   if (auto at = body->time("policyExpiresAt")) change.policyExpiresAt.emplace(*at);
   std::string reason = body->text("reason", 512).value_or("changed by the operator");
   if (auto bad = body->finish()) return fail(call, *bad);
+  if (!plane_.agent(*did)) return fail(call, Error{Errc::NotFound, "no agent has the DID " + did->value});
 
   plane_.updateGrant(*did, std::move(change), std::move(reason), call.actor(), replyAgent(call));
 }
