@@ -45,7 +45,7 @@ std::optional<std::string> fromOriginal(std::string_view path) {
   if (path == "/api/public/health") return "/health";
   if (!under(path, kAdmin)) return std::nullopt;
   const std::string_view rest = path.substr(kAdmin.size());
-  if (under(rest, "/agents") || under(rest, "/registrations") || under(rest, "/intents"))
+  if (under(rest, "/agents") || under(rest, "/registrations") || under(rest, "/intents") || under(rest, "/policies"))
     return "/api" + std::string(rest);
   if (rest == "/governance/audit") return "/api/audit";
   return std::nullopt;
@@ -104,6 +104,12 @@ const std::vector<Core::Route>& Core::routes() {
       {"GET", "/api/keys", Permission::Own, &Core::listKeys, "Your API keys, or those of ?user; limit, offset"},
       {"POST", "/api/keys", Permission::Own, &Core::createKey, "Makes an API key: {name, scopes, expiresAt, user}"},
       {"DELETE", "/api/keys/:id", Permission::Own, &Core::revokeKey, "Revokes one of your API keys, or of ?user"},
+      {"GET", "/api/policies", Permission::Oversee, &Core::listPolicies,
+       "Policies: ?did, workspace, status, limit, offset"},
+      {"POST", "/api/policies", Permission::Operate, &Core::addPolicy,
+       "Narrows an agent or a workspace: {name, did or workspace, capabilities, resourceLimits, expiresAt, reason}"},
+      {"GET", "/api/policies/:id", Permission::Oversee, &Core::getPolicy, "One policy"},
+      {"DELETE", "/api/policies/:id", Permission::Operate, &Core::revokePolicy, "Revokes a policy; If-Match"},
   };
   return all;
 }
