@@ -14,6 +14,7 @@ export async function journey(client, world) {
   await system(call);
   const did = await registrations(call, client, world);
   await agents(call, did);
+  await policies(call, did);
   await intents(call, did);
   await chats(call, client, did);
   await people(call);
@@ -68,6 +69,26 @@ async function agents(call, did) {
   await call(403, 'runOnAgent', {params: {did}, body: {action: kAction}});
   assert.equal((await call(200, 'resumeAgent', {params: {did}})).body.paused, null);
   await call(200, 'resetAgentPin', {params: {did}, body: {}});
+}
+
+async function policies(call, did) {
+  const {body: {policy, sentTo}, headers} = await call(201, 'addPolicy', {
+    body: {name: 'weekend', did, capabilities: [kAction], resourceLimits: {maxTokensPerDay: 10}, reason: 'it is Saturday'},
+  });
+  assert.deepEqual(sentTo, [did]);
+  await call(200, 'getPolicy', {params: {id: policy.id}});
+  const {body: narrowed} = await call(200, 'getAgent', {params: {did}});
+  assert.deepEqual([narrowed.policies, narrowed.resourceLimits], [[policy.id], {maxTokensPerDay: 10}]);
+  const {body: wide} = await call(201, 'addPolicy', {body: {workspace: 'default', expiresAt: '2099-01-01T00:00:00Z'}});
+  const {body: all} = await call(200, 'listPolicies', {params: {status: 'live', did}});
+  assert.deepEqual(all.items.map(({id}) => id), [policy.id]);
+  await call(400, 'addPolicy', {body: {capabilities: []}});
+  await call(404, 'addPolicy', {body: {workspace: 'nowhere'}});
+  await call(412, 'revokePolicy', {params: {id: policy.id, 'If-Match': '"7"'}});
+  await call(200, 'revokePolicy', {params: {id: policy.id, 'If-Match': headers.etag}});
+  await call(200, 'revokePolicy', {params: {id: wide.policy.id}});
+  await call(404, 'revokePolicy', {params: {id: 'none'}});
+  await call(404, 'getPolicy', {params: {id: 'none'}});
 }
 
 async function intents(call, did) {

@@ -92,6 +92,12 @@ class Core : public std::enable_shared_from_this<Core> {
   void createKey(Call call);
   void revokeKey(Call call);
 
+  // routes_policies.cpp
+  void listPolicies(Call call);
+  void getPolicy(Call call);
+  void addPolicy(Call call);
+  void revokePolicy(Call call);
+
  private:
   // Whether the route that this asks for answers without a key.
   static bool isOpen(const net::HttpRequest& request, std::string_view path);

@@ -51,7 +51,7 @@ std::optional<std::string> fromOriginal(std::string_view path) {
   if (path == "/api/public/health") return "/health";
   if (!under(path, kAdmin)) return std::nullopt;
   const std::string_view rest = path.substr(kAdmin.size());
-  if (under(rest, "/agents") || under(rest, "/registrations") || under(rest, "/intents"))
+  if (under(rest, "/agents") || under(rest, "/registrations") || under(rest, "/intents") || under(rest, "/policies"))
     return "/api" + std::string(rest);
   if (rest == "/governance/audit") return "/api/audit";
   return std::nullopt;
@@ -97,6 +97,10 @@ const std::vector<Core::Route>& Core::routes() {
       {"GET", "/api/keys", Permission::Own, &Core::listKeys},
       {"POST", "/api/keys", Permission::Own, &Core::createKey},
       {"DELETE", "/api/keys/:id", Permission::Own, &Core::revokeKey},
+      {"GET", "/api/policies", Permission::Oversee, &Core::listPolicies},
+      {"POST", "/api/policies", Permission::Operate, &Core::addPolicy},
+      {"GET", "/api/policies/:id", Permission::Oversee, &Core::getPolicy},
+      {"DELETE", "/api/policies/:id", Permission::Operate, &Core::revokePolicy},
   };
   return all;
 }

@@ -1,20 +1,10 @@
-#include <charconv>
-
 #include "rest/core.hpp"
+#include "rest/versions.hpp"
 
 namespace vaultysclaw::control::rest {
 namespace {
 
 constexpr std::size_t kMaxNameBytes = 64;
-
-void writeTime(JsonWriter& w, const char* member, const std::optional<WallTime>& time) {
-  w.key(member);
-  if (time) {
-    w.value(toIso8601(*time));
-  } else {
-    w.null();
-  }
-}
 
 void writeScopes(JsonWriter& w, Scopes scopes) {
   w.key("scopes").beginArray();
@@ -41,9 +31,9 @@ void writeKey(JsonWriter& w, const store::ApiTokenRow& row, const std::string* s
   w.member("name", row.name);
   writeScopes(w, Scopes::fromText(row.scopes));
   w.member("createdAt", toIso8601(row.createdAt));
-  writeTime(w, "expiresAt", row.expiresAt);
-  writeTime(w, "lastUsedAt", row.lastUsedAt);
-  writeTime(w, "revokedAt", row.revokedAt);
+  writeTimeOrNull(w, "expiresAt", row.expiresAt);
+  writeTimeOrNull(w, "lastUsedAt", row.lastUsedAt);
+  writeTimeOrNull(w, "revokedAt", row.revokedAt);
   if (secret != nullptr) w.member("key", *secret);
   w.endObject();
 }
@@ -51,40 +41,7 @@ void writeKey(JsonWriter& w, const store::ApiTokenRow& row, const std::string* s
 net::HttpResponse userResponse(int status, const store::UserRow& row) {
   JsonWriter w;
   writeUser(w, row);
-  net::HttpResponse response = jsonResponse(status, w.take());
-  response.headers.emplace_back("ETag", "\"" + std::to_string(row.version) + "\"");
-  return response;
-}
-
-// The version that the caller has seen; one that never fits when the header names none.
-std::optional<std::int64_t> expectedVersion(const net::HttpRequest& request) {
-  const auto header = request.header("if-match");
-  if (!header || *header == "*") return std::nullopt;
-  std::int64_t version = -1;
-  const std::string_view text(*header);
-  if (text.size() > 2 && text.front() == '"' && text.back() == '"') {
-    const char* end = text.data() + text.size() - 1;
-    const auto [stop, wrong] = std::from_chars(text.data() + 1, end, version);
-    if (wrong != std::errc() || stop != end) version = -1;
-  }
-  return version;
-}
-
-ApiError staleVersion() {
-  return {Errc::Conflict, "the user was changed meanwhile: read it again and decide anew", 412, {}, {}};
-}
-
-template <class Row, class Write>
-void writePage(JsonWriter& w, const std::vector<Row>& rows, store::Page page, Write write) {
-  const auto total = static_cast<std::int64_t>(rows.size());
-  const auto from = static_cast<std::size_t>(std::min(page.offset, total));
-  const auto to = static_cast<std::size_t>(std::min(page.offset + page.limit, total));
-  w.beginObject();
-  w.key("items").beginArray();
-  for (std::size_t i = from; i < to; ++i) write(rows[i]);
-  w.endArray();
-  writePagination(w, total, page, to - from);
-  w.endObject();
+  return versionedResponse(status, w.take(), row.version);
 }
 
 std::optional<Role> readRole(Body& body) {
@@ -108,7 +65,7 @@ void Core::me(Call call) {
     w.null();
   }
   w.member("keyId", who.key.value);
-  writeTime(w, "keyExpiresAt", who.keyExpiresAt);
+  writeTimeOrNull(w, "keyExpiresAt", who.keyExpiresAt);
   writeScopes(w, who.effective());
   w.endObject();
   respondJson(call, w);
@@ -156,7 +113,7 @@ void Core::changeUser(Call call) {
   people_.changeUser(call.principal(), store::UserId(call.params.front()), change, expectedVersion(call.request()),
                      [self = shared_from_this(), call](const Result<ChangedUser>& reply) {
                        if (!reply) return self->fail(call, reply.error());
-                       if (reply->stale) return self->fail(call, staleVersion());
+                       if (reply->stale) return self->fail(call, staleVersion("the user"));
                        self->respond(call, userResponse(200, reply->row));
                      });
 }
@@ -165,7 +122,7 @@ void Core::removeUser(Call call) {
   people_.removeUser(call.principal(), store::UserId(call.params.front()), expectedVersion(call.request()),
                      [self = shared_from_this(), call](const Result<ChangedUser>& reply) {
                        if (!reply) return self->fail(call, reply.error());
-                       if (reply->stale) return self->fail(call, staleVersion());
+                       if (reply->stale) return self->fail(call, staleVersion("the user"));
                        self->respond(call, {204, {}, {}});
                      });
 }
