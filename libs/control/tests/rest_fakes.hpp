@@ -107,8 +107,9 @@ class ScriptedPlane final : public ControlPlane {
   // Reads the books from the store anew. The REST API in front of it must be made anew too.
   void open(ControlPorts ports) {
     auto people = People::create(ports);
-    auto workspaces = Workspaces::create(ports);
-    ASSERT_TRUE(people.ok() && workspaces.ok());
+    ASSERT_TRUE(people.ok());
+    auto workspaces = Workspaces::create(ports, **people);
+    ASSERT_TRUE(workspaces.ok()) << workspaces.error().message;
     people_ = std::move(*people);
     workspaces_ = std::move(*workspaces);
   }
@@ -180,7 +181,8 @@ class ScriptedPlane final : public ControlPlane {
     return error ? std::nullopt : std::optional(IntentId("i-run"));
   }
   void cancelIntent(const IntentId& id, std::string_view) override { cancelledIntents.push_back(id.value); }
-  void cancelIntent(const IntentId& id, std::string actor, Reply<std::monostate> reply) override {
+  void cancelIntent(const IntentId& id, std::string actor, IntentsOf whose, Reply<std::monostate> reply) override {
+    if (another(whose)) return loop_.post([reply, id] { reply(noIntent(id)); });
     cancelledIntents.push_back(id.value + " by " + actor);
     answer(std::move(reply), std::monostate{});
   }
@@ -188,17 +190,20 @@ class ScriptedPlane final : public ControlPlane {
     asked = request;
     answer(std::move(reply), SentIntent{IntentId("i-1"), request.did, request.ttl ? "queued" : "pending", replayed});
   }
-  void broadcast(RunRequest request, Reply<std::vector<SentIntent>> reply) override {
+  void broadcast(RunRequest request, const AgentFilter& among, Reply<std::vector<SentIntent>> reply) override {
     asked = std::move(request);
-    answer(std::move(reply), sent);
+    std::vector<SentIntent> reached = sent;
+    std::erase_if(reached, [&](const SentIntent& one) { return among && !among(one.did); });
+    answer(std::move(reply), reached);
   }
   void intents(store::IntentFilter filter, store::Page page, Reply<store::Listing<IntentView>> reply) override {
     intentFilter = std::move(filter);
     lastPage = page;
     answer(std::move(reply), {intentRows, static_cast<std::int64_t>(intentRows.size())});
   }
-  void intent(const IntentId& id, Reply<IntentView> reply) override {
+  void intent(const IntentId& id, IntentsOf whose, Reply<IntentView> reply) override {
     lastId = id.value;
+    if (another(whose)) return loop_.post([reply, id] { reply(noIntent(id)); });
     answer(std::move(reply), intentRows.empty() ? IntentView{} : intentRows.front());
   }
   void chat(ChatRequest request, ChatEvents events, std::function<void(Result<StartedChat>)> reply) override {
@@ -243,6 +248,11 @@ class ScriptedPlane final : public ControlPlane {
       }
     });
   }
+  // The intent of which the test has a row, and of those without one, is another's.
+  bool another(const IntentsOf& whose) const {
+    return whose && !intentRows.empty() &&
+           !whose->owns(intentRows.front().row.requestedBy, intentRows.front().row.createdAt);
+  }
   StartedChat startedChat() {
     return {chatRequest->conversationId.value_or(ConversationId("c-new")),
             ChatHandle([this, alive = std::weak_ptr<int>(alive_)] {
@@ -270,6 +280,7 @@ class RestFixture : public ::testing::Test {
     const auto hash = identity::sha256(asBytes(kToken));
     EXPECT_TRUE(store
                     ->writeBlocking([&](store::ControlWriter& w) -> Status {
+                      VC_TRY(w.putAgent({.did = kDid, .name = "echo"}));
                       VC_TRY(w.putUser({.id = store::UserId("owner"), .name = "owner", .role = "owner"}));
                       return w.putApiToken({.id = TokenId("t"),
                                             .name = "operator",

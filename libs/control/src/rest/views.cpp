@@ -72,7 +72,13 @@ void writeLimits(JsonWriter& w, const protocol::ResourceLimits& limits) {
   w.endObject();
 }
 
-void writeAgent(JsonWriter& w, const AgentView& agent) {
+void writeIds(JsonWriter& w, std::string_view name, const std::vector<store::WorkspaceId>& ids) {
+  w.key(name).beginArray();
+  for (const store::WorkspaceId& id : ids) w.value(id.value);
+  w.endArray();
+}
+
+void writeAgent(JsonWriter& w, const AgentView& agent, const std::vector<store::WorkspaceId>& workspaces) {
   const store::AgentRow& row = agent.row;
   const bool online = agent.status == AgentStatus::Connected;
   w.beginObject();
@@ -85,6 +91,7 @@ void writeAgent(JsonWriter& w, const AgentView& agent) {
   writeRaw(w, "resourceLimits", row.limits, "{}");
   writeOrNull(w, "policyId", row.policyId);
   writeTimeOrNull(w, "policyExpiresAt", row.policyExpiresAt);
+  writeIds(w, "workspaces", workspaces);
   w.member("handshakeVersion", row.handshakeVersion);
   w.member("registeredAt", toIso8601(row.createdAt));
   writeTimeOrNull(w, "lastSeen", row.lastSeenAt);

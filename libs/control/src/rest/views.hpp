@@ -1,7 +1,9 @@
 // What the control plane knows, as JSON (docs/rest.md has every shape).
 #pragma once
 
+#include <algorithm>
 #include <string>
+#include <vector>
 
 #include "base/json_writer.hpp"
 #include "control/control_plane.hpp"
@@ -10,7 +12,8 @@ namespace vaultysclaw::control::rest {
 
 enum class Detail : bool { Row, Full };
 
-void writeAgent(JsonWriter& w, const AgentView& agent);
+void writeAgent(JsonWriter& w, const AgentView& agent, const std::vector<store::WorkspaceId>& workspaces);
+void writeIds(JsonWriter& w, std::string_view name, const std::vector<store::WorkspaceId>& ids);
 void writeRegistration(JsonWriter& w, const store::RegistrationRow& row);
 void writeIntent(JsonWriter& w, const ControlPlane::IntentView& intent, Detail detail);
 void writeAudit(JsonWriter& w, const store::AuditRow& row);
@@ -18,6 +21,20 @@ void writeLimits(JsonWriter& w, const protocol::ResourceLimits& limits);
 
 // Inside an object: the member `pagination`.
 void writePagination(JsonWriter& w, std::int64_t total, store::Page page, std::size_t returned);
+
+// An object with one page of `rows`, each written by `write`.
+template <class Row, class Write>
+void writePage(JsonWriter& w, const std::vector<Row>& rows, store::Page page, Write write) {
+  const auto total = static_cast<std::int64_t>(rows.size());
+  const auto from = static_cast<std::size_t>(std::min(page.offset, total));
+  const auto to = static_cast<std::size_t>(std::min(page.offset + page.limit, total));
+  w.beginObject();
+  w.key("items").beginArray();
+  for (std::size_t i = from; i < to; ++i) write(rows[i]);
+  w.endArray();
+  writePagination(w, total, page, to - from);
+  w.endObject();
+}
 
 // The store keeps lists and limits as JSON texts; text that does not parse reads as empty.
 std::vector<std::string> capabilitiesFrom(const std::string& json);
