@@ -7,6 +7,7 @@
 
 #include "chats.hpp"
 #include "control/people.hpp"
+#include "control/policies.hpp"
 #include "control/workspaces.hpp"
 #include "intents.hpp"
 #include "journal.hpp"
@@ -36,6 +37,7 @@ class Hub final : public ControlPlane, private SessionHost {
   const identity::VaultysId& self() const override { return context_.self; }
   People& people() override { return *people_; }
   Workspaces& workspaces() override { return *workspaces_; }
+  Policies& policies() override { return *policies_; }
   void accept(std::unique_ptr<net::Connection> connection) override;
   void shutdown() override;
 
@@ -114,6 +116,8 @@ class Hub final : public ControlPlane, private SessionHost {
   // Makes `session` the connection of a known agent. `candidate` is absent when it has waited for its approval.
   void admit(Session& session, const Did& did, const Candidate* candidate);
   void onHeartbeat(Session& session, Agent& agent, const protocol::Heartbeat& heartbeat);
+  // Those of the agents whose grant is another one now and that are connected: they are told, and get a certificate.
+  std::vector<Did> narrowAgain(const std::vector<Did>& agents, const std::string& reason);
   // The session stops counting against the limits on handshakes under way.
   void leaveHandshake(const Session& session);
   AgentView viewOf(const Agent& agent) const;
@@ -131,6 +135,7 @@ class Hub final : public ControlPlane, private SessionHost {
   Journal journal_;
   std::unique_ptr<People> people_;
   std::unique_ptr<Workspaces> workspaces_;
+  std::unique_ptr<Policies> policies_;
   Registry registry_;
   Registrations registrations_;
   Intents intents_;
@@ -145,8 +150,17 @@ class Hub final : public ControlPlane, private SessionHost {
 Status Hub::load() {
   VC_TRY_ASSIGN(people_, People::create(context_.ports));
   VC_TRY_ASSIGN(workspaces_, Workspaces::create(context_.ports, *people_));
-  // Nothing that is sent to an agent depends on its workspaces.
-  workspaces_->onAgentsMoved = [](const std::vector<Did>&) { return std::vector<Did>(); };
+  VC_TRY_ASSIGN(policies_, Policies::create(context_.ports, *workspaces_));
+  registry_.narrow = [this](const Did& did, const policy::Grant& approved) { return policies_->narrow(did, approved); };
+  policies_->onChanged = [this](const std::vector<Did>& agents, const std::string& reason) {
+    return narrowAgain(agents, reason);
+  };
+  workspaces_->onRemoved = [this](const store::WorkspaceId& workspace, WallTime at) {
+    policies_->workspaceRemoved(workspace, at);
+  };
+  workspaces_->onAgentsMoved = [this](const std::vector<Did>& agents) {
+    return narrowAgain(agents, "the agent's workspaces changed");
+  };
   std::vector<store::AgentRow> agents;
   std::vector<store::RegistrationRow> waiting;
   VC_TRY(context_.ports.store.readBlocking([&](store::ControlReader& reader) -> Status {
@@ -352,6 +366,9 @@ void Hub::shutdown() {
 AgentView Hub::viewOf(const Agent& agent) const {
   AgentView view;
   view.row = agent.row;
+  view.granted = agent.grant;
+  view.policies = policies_->of(agent.row.did);
+  view.workspaces = workspaces_->of(agent.row.did);
   view.lastHeartbeat = agent.lastHeartbeat;
   view.pendingIntents = intents_.pending(agent.row.did);
   if (agent.session) {
@@ -423,6 +440,18 @@ void Hub::updateGrant(const Did& did, GrantChange wanted, std::string reason, st
                      if (agent->session) agent->session->reissue(reason.empty() ? "Certificate reissue" : reason);
                      reply(viewOf(*agent));
                    });
+}
+
+std::vector<Did> Hub::narrowAgain(const std::vector<Did>& agents, const std::string& reason) {
+  std::vector<Did> told;
+  for (const Did& did : agents) {
+    if (!registry_.narrowAgain(did)) continue;
+    Session* session = registry_.live(did);
+    if (session == nullptr) continue;
+    session->reissue(reason);
+    told.push_back(did);
+  }
+  return told;
 }
 
 void Hub::answerWith(const Did& did, const Status& status, std::optional<protocol::Payload> told,

@@ -234,6 +234,7 @@ std::vector<Did> Workspaces::follow(const Moves& moves) {
     for (auto& [agent, in] : ofAgent_) {
       if (in.erase(*moves.removed) != 0) agents.insert(agent);
     }
+    if (onRemoved) onRemoved(*moves.removed, moves.removedAt);
   }
   if (onUsersMoved && !users.empty()) onUsersMoved({users.begin(), users.end()});
   if (!onAgentsMoved || agents.empty()) return {};
@@ -324,6 +325,7 @@ void Workspaces::remove(Principal by, store::WorkspaceId id, std::optional<std::
                                     {"agents", std::to_string(inWorkspace(std::move(placements), id).size())},
                                     {"policies", std::to_string(policies)}})));
         moves.removed = id;
+        moves.removedAt = at;
         return ChangedWorkspace{row, false, {}};
       },
       std::move(reply));

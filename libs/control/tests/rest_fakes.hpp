@@ -8,6 +8,7 @@
 #include "base/fake_loop.hpp"
 #include "base/temporary_directory.hpp"
 #include "control/people.hpp"
+#include "control/policies.hpp"
 #include "control/rest_api.hpp"
 #include "control/workspaces.hpp"
 #include "identity/tokens.hpp"
@@ -111,11 +112,16 @@ class ScriptedPlane final : public ControlPlane {
     auto workspaces = Workspaces::create(ports, **people);
     ASSERT_TRUE(workspaces.ok()) << workspaces.error().message;
     people_ = std::move(*people);
+    policies_.reset();
     workspaces_ = std::move(*workspaces);
+    auto policies = Policies::create(ports, *workspaces_);
+    ASSERT_TRUE(policies.ok());
+    policies_ = std::move(*policies);
   }
   const identity::VaultysId& self() const override { return self_; }
   People& people() override { return *people_; }
   Workspaces& workspaces() override { return *workspaces_; }
+  Policies& policies() override { return *policies_; }
   void accept(std::unique_ptr<net::Connection>) override {}
   void shutdown() override {}
   std::vector<AgentView> agents() const override { return known; }
@@ -265,6 +271,7 @@ class ScriptedPlane final : public ControlPlane {
   FakeLoop& loop_;
   std::unique_ptr<People> people_;
   std::unique_ptr<Workspaces> workspaces_;
+  std::unique_ptr<Policies> policies_;
   FakeEntropy entropy_{7};
   identity::VaultysId self_ = identity::VaultysId::generate(identity::IdType::Machine, entropy_);
   std::function<void()> held_;
@@ -280,7 +287,7 @@ class RestFixture : public ::testing::Test {
     const auto hash = identity::sha256(asBytes(kToken));
     EXPECT_TRUE(store
                     ->writeBlocking([&](store::ControlWriter& w) -> Status {
-                      VC_TRY(w.putAgent({.did = kDid, .name = "echo"}));
+                      VC_TRY(w.putAgent({.did = kDid, .publicId = {1}, .name = "echo"}));
                       VC_TRY(w.putUser({.id = store::UserId("owner"), .name = "owner", .role = "owner"}));
                       return w.putApiToken({.id = TokenId("t"),
                                             .name = "operator",
@@ -296,6 +303,7 @@ class RestFixture : public ::testing::Test {
     agent.row.capabilities = R"(["echo","read"])";
     agent.row.limits = R"({"maxTokensPerDay":100})";
     agent.row.policyId = "p-1";
+    agent.granted = {{"echo", "read"}, {100, {}, {}}, "p-1", {}};
     agent.status = AgentStatus::Connected;
     agent.address = "10.0.0.9";
     agent.transport = "ws";

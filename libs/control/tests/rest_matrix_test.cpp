@@ -49,6 +49,10 @@ const std::vector<Row> kMatrix = {
     // A member's key for what a member may not do gives nothing, so it cannot be handed on either.
     {"POST", "/api/keys", 201, "rx--", "rxoa", "rxoa", R"({"name":"k","scopes":["SCOPE"]})"},
     {"DELETE", "/api/keys/:id", 204, "rxoa", "rxoa", "rxoa"},
+    {"GET", "/api/policies", 200, "----", "r---", "r---"},
+    {"POST", "/api/policies", 201, "----", "--o-", "--o-", R"({"did":"DID","capabilities":["echo"]})"},
+    {"GET", "/api/policies/:id", 200, "----", "r---", "r---"},
+    {"DELETE", "/api/policies/:id", 200, "----", "--o-", "--o-"},
 };
 
 void replace(std::string& text, const std::string& what, const std::string& with) {
@@ -64,6 +68,10 @@ class Matrix : public PeopleFixture {
       const Answer made = as("owner", "POST", "/api/users", R"({"name":")" + fresh + R"("})");
       EXPECT_EQ(made.status, 201) << made.body;
       replace(path, ":id", made.parsed()["id"]);
+    } else if (path == "/api/policies/:id") {
+      const Answer made = as("owner", "POST", "/api/policies", R"({"did":")" + kDid.value + R"(","capabilities":[]})");
+      EXPECT_EQ(made.status, 201) << made.body;
+      replace(path, ":id", made.parsed()["policy"]["id"]);
     } else if (path == "/api/keys/:id") {
       store::ApiTokenRow key = keyRow(role, scope);
       key.id = TokenId(fresh);

@@ -55,6 +55,9 @@ enum class AgentStatus : std::uint8_t { Offline, Connected };
 
 struct AgentView {
   store::AgentRow row;
+  policy::Grant granted;           // what is in force: the row's grant, narrowed by these policies
+  std::vector<PolicyId> policies;  // its own, then its workspaces'
+  std::vector<store::WorkspaceId> workspaces;
   AgentStatus status = AgentStatus::Offline;
   std::optional<WallTime> connectedAt;
   std::string address, transport;  // these five are the live connection's
@@ -153,6 +156,7 @@ template <class T>
 using Reply = std::function<void(Result<T>)>;
 
 class People;
+class Policies;
 class Workspaces;
 
 // Confined to ports.loop, callbacks too; every reply comes exactly once, never before the call returns. Destroying it
@@ -171,6 +175,7 @@ class ControlPlane {
 
   virtual People& people() = 0;
   virtual Workspaces& workspaces() = 0;
+  virtual Policies& policies() = 0;
 
   // Takes over a fresh connection from an agent.
   virtual void accept(std::unique_ptr<net::Connection> connection) = 0;

@@ -61,6 +61,8 @@ class Workspaces {
   // Told of agents whose workspaces have changed, or that lost one, after the commit and before the reply; returns
   // those that were sent something for it. Set by the control plane.
   std::function<std::vector<Did>(const std::vector<Did>& agents)> onAgentsMoved;
+  // Told of a workspace that was removed, and when, before those that it moves; its policies were revoked with it.
+  std::function<void(const store::WorkspaceId& workspace, WallTime at)> onRemoved;
   // Told of users whose workspaces have changed.
   std::function<void(const std::vector<store::UserId>& users)> onUsersMoved;
 
@@ -74,6 +76,7 @@ class Workspaces {
     std::vector<store::MemberRow> joined, left;
     std::vector<store::PlacementRow> placed, displaced;
     std::optional<store::WorkspaceId> removed;
+    WallTime removedAt{};
   };
   using Work = std::function<Result<ChangedWorkspace>(store::ControlWriter&, Moves&)>;
 

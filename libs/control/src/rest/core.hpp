@@ -112,6 +112,12 @@ class Core : public std::enable_shared_from_this<Core> {
   void addPlaced(Call call);
   void removePlaced(Call call);
 
+  // routes_policies.cpp
+  void listPolicies(Call call);
+  void getPolicy(Call call);
+  void addPolicy(Call call);
+  void revokePolicy(Call call);
+
  private:
   void dispatch(Call call, std::string path);
   // Every answer leaves through these: they add the headers that all answers have.

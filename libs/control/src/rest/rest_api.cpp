@@ -45,7 +45,7 @@ std::optional<std::string> fromOriginal(std::string_view path) {
   if (path == "/api/public/health") return "/health";
   if (!under(path, kAdmin)) return std::nullopt;
   const std::string_view rest = path.substr(kAdmin.size());
-  if (under(rest, "/agents") || under(rest, "/registrations") || under(rest, "/intents"))
+  if (under(rest, "/agents") || under(rest, "/registrations") || under(rest, "/intents") || under(rest, "/policies"))
     return "/api" + std::string(rest);
   if (rest == "/governance/audit") return "/api/audit";
   return std::nullopt;
@@ -121,6 +121,12 @@ const std::vector<Core::Route>& Core::routes() {
        "Puts an agent into a workspace"},
       {"DELETE", "/api/workspaces/:id/agents/:did", Permission::Manage, &Core::removePlaced,
        "Takes an agent out of a workspace"},
+      {"GET", "/api/policies", Permission::Oversee, &Core::listPolicies,
+       "Policies: ?did, workspace, status, limit, offset"},
+      {"POST", "/api/policies", Permission::Operate, &Core::addPolicy,
+       "Narrows an agent or a workspace: {name, did or workspace, capabilities, resourceLimits, expiresAt, reason}"},
+      {"GET", "/api/policies/:id", Permission::Oversee, &Core::getPolicy, "One policy"},
+      {"DELETE", "/api/policies/:id", Permission::Operate, &Core::revokePolicy, "Revokes a policy; If-Match"},
   };
   return all;
 }

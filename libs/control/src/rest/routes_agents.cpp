@@ -112,11 +112,13 @@ Reply<AgentView> Core::replyAgent(const Call& call) {
 }
 
 void Core::writeAgentFor(const Call& call, JsonWriter& w, AgentView agent) const {
-  std::vector<store::WorkspaceId> in = workspaces_.of(agent.row.did);
-  std::erase_if(in, [&](const auto& id) { return !workspaces_.mayKnow(call.principal(), id); });
-  // They name intents, which may be another's.
-  if (agent.lastHeartbeat && intentsOf(call)) agent.lastHeartbeat->stuckCalls.clear();
-  writeAgent(w, agent, in);
+  if (call.principal().role < Role::Admin) {
+    std::erase_if(agent.workspaces, [&](const auto& id) { return !workspaces_.mayKnow(call.principal(), id); });
+    // These may be of other workspaces, and the calls other users'.
+    agent.policies.clear();
+    if (agent.lastHeartbeat) agent.lastHeartbeat->stuckCalls.clear();
+  }
+  writeAgent(w, agent);
 }
 
 void Core::pause(Call call) {

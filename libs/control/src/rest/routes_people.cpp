@@ -6,15 +6,6 @@ namespace {
 
 constexpr std::size_t kMaxNameBytes = 64;
 
-void writeTime(JsonWriter& w, const char* member, const std::optional<WallTime>& time) {
-  w.key(member);
-  if (time) {
-    w.value(toIso8601(*time));
-  } else {
-    w.null();
-  }
-}
-
 void writeScopes(JsonWriter& w, Scopes scopes) {
   w.key("scopes").beginArray();
   for (const std::string& word : scopes.words()) w.value(word);
@@ -28,9 +19,9 @@ void writeKey(JsonWriter& w, const store::ApiTokenRow& row, const std::string* s
   w.member("name", row.name);
   writeScopes(w, Scopes::fromText(row.scopes));
   w.member("createdAt", toIso8601(row.createdAt));
-  writeTime(w, "expiresAt", row.expiresAt);
-  writeTime(w, "lastUsedAt", row.lastUsedAt);
-  writeTime(w, "revokedAt", row.revokedAt);
+  writeTimeOrNull(w, "expiresAt", row.expiresAt);
+  writeTimeOrNull(w, "lastUsedAt", row.lastUsedAt);
+  writeTimeOrNull(w, "revokedAt", row.revokedAt);
   if (secret != nullptr) w.member("key", *secret);
   w.endObject();
 }
@@ -60,7 +51,7 @@ void Core::writeUser(JsonWriter& w, const store::UserRow& row) const {
 net::HttpResponse Core::userResponse(int status, const store::UserRow& row) const {
   JsonWriter w;
   writeUser(w, row);
-  return versionedResponse(status, w, row.version);
+  return versionedResponse(status, w.take(), row.version);
 }
 
 void Core::me(Call call) {
@@ -74,7 +65,7 @@ void Core::me(Call call) {
     w.null();
   }
   w.member("keyId", who.key.value);
-  writeTime(w, "keyExpiresAt", who.keyExpiresAt);
+  writeTimeOrNull(w, "keyExpiresAt", who.keyExpiresAt);
   writeScopes(w, who.effective());
   w.endObject();
   respondJson(call, w);
@@ -123,7 +114,7 @@ void Core::changeUser(Call call) {
   people_.changeUser(call.principal(), store::UserId(call.params.front()), change, expectedVersion(call.request()),
                      [self = shared_from_this(), call](const Result<ChangedUser>& reply) {
                        if (!reply) return self->fail(call, reply.error());
-                       if (reply->stale) return self->fail(call, staleVersion("user"));
+                       if (reply->stale) return self->fail(call, staleVersion("the user"));
                        self->respond(call, self->userResponse(200, reply->row));
                      });
 }
@@ -132,7 +123,7 @@ void Core::removeUser(Call call) {
   people_.removeUser(call.principal(), store::UserId(call.params.front()), expectedVersion(call.request()),
                      [self = shared_from_this(), call](const Result<ChangedUser>& reply) {
                        if (!reply) return self->fail(call, reply.error());
-                       if (reply->stale) return self->fail(call, staleVersion("user"));
+                       if (reply->stale) return self->fail(call, staleVersion("the user"));
                        self->respond(call, {204, {}, {}});
                      });
 }

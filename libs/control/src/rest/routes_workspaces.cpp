@@ -38,17 +38,17 @@ void Core::writeWorkspace(JsonWriter& w, const store::WorkspaceRow& row) const {
 net::HttpResponse Core::workspaceResponse(int status, const store::WorkspaceRow& row) const {
   JsonWriter w;
   writeWorkspace(w, row);
-  return versionedResponse(status, w, row.version);
+  return versionedResponse(status, w.take(), row.version);
 }
 
 Reply<ChangedWorkspace> Core::replySentTo(const Call& call) {
   return [self = shared_from_this(), call](const Result<ChangedWorkspace>& reply) {
     if (!reply) return self->fail(call, reply.error());
-    if (reply->stale) return self->fail(call, staleVersion("workspace"));
+    if (reply->stale) return self->fail(call, staleVersion("the workspace"));
     JsonWriter w;
-    w.beginObject().key("sentTo").beginArray();
-    for (const Did& did : reply->sentTo) w.value(did.value);
-    w.endArray().endObject();
+    w.beginObject();
+    writeSentTo(w, reply->sentTo);
+    w.endObject();
     self->respondJson(call, w);
   };
 }
@@ -93,7 +93,7 @@ void Core::renameWorkspace(Call call) {
   workspaces_.rename(call.principal(), row->id, std::move(name), expectedVersion(call.request()),
                      [self = shared_from_this(), call](const Result<ChangedWorkspace>& reply) {
                        if (!reply) return self->fail(call, reply.error());
-                       if (reply->stale) return self->fail(call, staleVersion("workspace"));
+                       if (reply->stale) return self->fail(call, staleVersion("the workspace"));
                        self->respond(call, self->workspaceResponse(200, reply->row));
                      });
 }

@@ -4,12 +4,6 @@
 
 namespace vaultysclaw::control::rest {
 
-net::HttpResponse versionedResponse(int status, JsonWriter& w, std::int64_t version) {
-  net::HttpResponse response = jsonResponse(status, w.take());
-  response.headers.emplace_back("ETag", "\"" + std::to_string(version) + "\"");
-  return response;
-}
-
 std::optional<std::int64_t> expectedVersion(const net::HttpRequest& request) {
   const auto header = request.header("if-match");
   if (!header || *header == "*") return std::nullopt;
@@ -23,12 +17,14 @@ std::optional<std::int64_t> expectedVersion(const net::HttpRequest& request) {
   return version;
 }
 
+net::HttpResponse versionedResponse(int status, std::string json, std::int64_t version) {
+  net::HttpResponse response = jsonResponse(status, std::move(json));
+  response.headers.emplace_back("ETag", "\"" + std::to_string(version) + "\"");
+  return response;
+}
+
 ApiError staleVersion(std::string_view what) {
-  return {Errc::Conflict,
-          "the " + std::string(what) + " was changed meanwhile: read it again and decide anew",
-          412,
-          {},
-          {}};
+  return {Errc::Conflict, std::string(what) + " was changed meanwhile: read it again and decide anew", 412, {}, {}};
 }
 
 }  // namespace vaultysclaw::control::rest

@@ -12,17 +12,24 @@ namespace vaultysclaw::control::rest {
 
 enum class Detail : bool { Row, Full };
 
-void writeAgent(JsonWriter& w, const AgentView& agent, const std::vector<store::WorkspaceId>& workspaces);
-void writeIds(JsonWriter& w, std::string_view name, const std::vector<store::WorkspaceId>& ids);
+void writeAgent(JsonWriter& w, const AgentView& agent);
 void writeRegistration(JsonWriter& w, const store::RegistrationRow& row);
 void writeIntent(JsonWriter& w, const ControlPlane::IntentView& intent, Detail detail);
 void writeAudit(JsonWriter& w, const store::AuditRow& row);
 void writeLimits(JsonWriter& w, const protocol::ResourceLimits& limits);
 
-// Inside an object: the member `pagination`.
+// Members of an object.
+void writeTimeOrNull(JsonWriter& w, std::string_view name, const std::optional<WallTime>& value);
+void writeSentTo(JsonWriter& w, const std::vector<Did>& agents);
+template <class Ids>
+void writeIds(JsonWriter& w, std::string_view name, const Ids& ids) {
+  w.key(name).beginArray();
+  for (const auto& id : ids) w.value(id.value);
+  w.endArray();
+}
 void writePagination(JsonWriter& w, std::int64_t total, store::Page page, std::size_t returned);
 
-// An object with one page of `rows`, each written by `write`.
+// A page of what is in memory, as a whole answer. `write` writes a row.
 template <class Row, class Write>
 void writePage(JsonWriter& w, const std::vector<Row>& rows, store::Page page, Write write) {
   const auto total = static_cast<std::int64_t>(rows.size());
