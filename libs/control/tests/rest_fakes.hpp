@@ -205,7 +205,13 @@ class ScriptedPlane final : public ControlPlane {
   void intents(store::IntentFilter filter, store::Page page, Reply<store::Listing<IntentView>> reply) override {
     intentFilter = std::move(filter);
     lastPage = page;
-    answer(std::move(reply), {intentRows, static_cast<std::int64_t>(intentRows.size())});
+    std::vector<IntentView> rows = intentRows;
+    if (intentFilter.owner) {
+      std::erase_if(rows, [&](const IntentView& one) {
+        return !intentFilter.owner->owns(one.row.requestedBy, one.row.createdAt);
+      });
+    }
+    answer(std::move(reply), {rows, static_cast<std::int64_t>(rows.size())});
   }
   void intent(const IntentId& id, IntentsOf whose, Reply<IntentView> reply) override {
     lastId = id.value;
