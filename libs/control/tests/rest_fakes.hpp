@@ -124,9 +124,13 @@ class ScriptedPlane final : public ControlPlane {
   Policies& policies() override { return *policies_; }
   void accept(std::unique_ptr<net::Connection>) override {}
   void shutdown() override {}
-  std::vector<AgentView> agents() const override { return known; }
+  std::vector<AgentView> agents() const override {
+    std::vector<AgentView> out = known;
+    for (AgentView& a : out) a.workspaces = workspaces_->of(a.row.did);
+    return out;
+  }
   std::optional<AgentView> agent(const Did& did) const override {
-    for (const AgentView& a : known) {
+    for (const AgentView& a : agents()) {
       if (a.row.did == did) return a;
     }
     return std::nullopt;

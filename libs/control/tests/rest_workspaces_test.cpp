@@ -14,14 +14,14 @@ class Workspaces : public PeopleFixture {
   json show(const std::string& which) { return as("owner", "GET", "/api/workspaces/" + which).parsed(); }
   std::set<std::string> namesOf(const std::string& role) {
     std::set<std::string> out;
-    for (const auto& item : as(role, "GET", "/api/workspaces").parsed()["items"])
-      out.insert(item["name"].get<std::string>());
+    const json list = as(role, "GET", "/api/workspaces").parsed();
+    for (const auto& item : list["items"]) out.insert(item["name"].get<std::string>());
     return out;
   }
   std::set<std::string> membersOf(const std::string& which) {
     std::set<std::string> out;
-    for (const auto& item : as("owner", "GET", "/api/workspaces/" + which + "/members").parsed()["items"])
-      out.insert(item["name"].get<std::string>());
+    const json list = as("owner", "GET", "/api/workspaces/" + which + "/members").parsed();
+    for (const auto& item : list["items"]) out.insert(item["name"].get<std::string>());
     return out;
   }
 };

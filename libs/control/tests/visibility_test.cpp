@@ -309,16 +309,16 @@ class Conversations : public Visibility {
 };
 
 TEST_F(Conversations, BelongToWhoStartedThem) {
-  const auto bobsAnswer = talk("bob", "c", "bobs question");
+  const auto bobsAnswer = talk("bob", "talk-1", "bobs question");
   ASSERT_EQ(bobsAnswer->status, 200) << bobsAnswer->body;
   const protocol::ChatRequest first = *bobs->last<protocol::ChatRequest>();
   const std::string firstId = bobs->lastMessageId<protocol::ChatRequest>();
   say(first, firstId, 0, "for bob");
 
   // To ann there is no conversation of that name, not even for her own answer to come in its way.
-  expect404("ann", "GET", path("c"), "", "/c", "/d");
-  expect404("ann", "DELETE", path("c"), "", "/c", "/d");
-  const auto annsAnswer = talk("ann", "c", "anns question");
+  expect404("ann", "GET", path("talk-1"), "", "talk-1", "talk-2");
+  expect404("ann", "DELETE", path("talk-1"), "", "talk-1", "talk-2");
+  const auto annsAnswer = talk("ann", "talk-1", "anns question");
   ASSERT_EQ(annsAnswer->status, 200) << annsAnswer->body;
   const protocol::ChatRequest second = *bobs->last<protocol::ChatRequest>();
   EXPECT_NE(second.conversationId, first.conversationId) << "nor does the agent take it for bob's";
@@ -329,27 +329,28 @@ TEST_F(Conversations, BelongToWhoStartedThem) {
   EXPECT_EQ(bobsAnswer->body.find("for ann"), std::string::npos);
   EXPECT_NE(bobsAnswer->body.find("more for bob"), std::string::npos);
   for (const auto& answer : {annsAnswer, bobsAnswer})
-    EXPECT_NE(answer->body.find(R"("conversationId":"c")"), std::string::npos) << "each by the name that was given";
+    EXPECT_NE(answer->body.find(R"("conversationId":"talk-1")"), std::string::npos)
+        << "each by the name that was given";
 
   // Who ends hers ends nobody else's, and the other names of his are none of hers.
-  EXPECT_EQ(ask("ann", "DELETE", path("c")).status, 204);
+  EXPECT_EQ(ask("ann", "DELETE", path("talk-1")).status, 204);
   expect404("ann", "DELETE", path(first.conversationId.value), "", first.conversationId.value,
             std::string(first.conversationId.value.size(), 'x'));
   expect404("ann", "GET", path(first.conversationId.value), "", first.conversationId.value,
             std::string(first.conversationId.value.size(), 'x'));
   EXPECT_FALSE(bobsAnswer->ended);
-  const auto again = begin("bob", "GET", path("c"));
+  const auto again = begin("bob", "GET", path("talk-1"));
   EXPECT_EQ(again->status, 200);
   EXPECT_NE(again->body.find("more for bob"), std::string::npos);
-  EXPECT_EQ(ask("bob", "DELETE", path("c")).status, 204);
+  EXPECT_EQ(ask("bob", "DELETE", path("talk-1")).status, 204);
 }
 
 TEST_F(Conversations, AreOverForWhoMayNotUseTheAgentAnyMore) {
-  const auto annsAnswer = talk("ann", "c", "question");
+  const auto annsAnswer = talk("ann", "talk-1", "question");
   ASSERT_EQ(annsAnswer->status, 200);
   ASSERT_EQ(ask("root", "DELETE", "/api/workspaces/red/agents/" + bobs->did().value).status, 200);
-  expect404("ann", "GET", path("c"), "", bobs->did().value, nobody);
-  expect404("ann", "DELETE", path("c"), "", bobs->did().value, nobody);
+  expect404("ann", "GET", path("talk-1"), "", bobs->did().value, nobody);
+  expect404("ann", "DELETE", path("talk-1"), "", bobs->did().value, nobody);
 }
 
 TEST_F(Visibility, CountsFromTheNextRequestOnAndOverRestarts) {
