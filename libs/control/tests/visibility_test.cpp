@@ -24,7 +24,7 @@ class Visibility : public ControlTest {
       return {};
     };
     ASSERT_TRUE(store->writeBlocking(people).ok());
-    start();
+    ControlTest::start();
     serve();
     anns = agentIn("red", "ann", "anns-agent");
     bobs = agentIn("blue", "bob", "bobs-agent");
@@ -55,8 +55,9 @@ class Visibility : public ControlTest {
     EXPECT_TRUE(agent->connected());
     return agent;
   }
-  std::shared_ptr<Answer> begin(const std::string& who, const std::string& method, const std::string& target,
-                                const std::string& body = "", net::Headers headers = {}) {
+  // Without a turn of the loop.
+  std::shared_ptr<Answer> start(const std::string& who, const std::string& method, const std::string& target,
+                                const std::string& body = "") {
     net::HttpRequest r;
     r.method = method;
     const auto mark = target.find('?');
@@ -67,20 +68,23 @@ class Visibility : public ControlTest {
       query.erase(0, pair.size() + 1);
       r.query.emplace_back(pair.substr(0, pair.find('=')), pair.substr(pair.find('=') + 1));
     }
-    r.headers = std::move(headers);
-    r.headers.emplace_back("Host", "127.0.0.1");
-    r.headers.emplace_back("Authorization", "Bearer " + who);
+    r.headers = {{"Host", "127.0.0.1"}, {"Authorization", "Bearer " + who}};
     if (!body.empty()) r.headers.emplace_back("Content-Type", "application/json");
     r.body = body;
     r.peer.address = "10.1.1.1";
     auto answer = std::make_shared<Answer>();
     api->handle(std::make_shared<FakeExchange>(std::move(r), answer));
+    return answer;
+  }
+  std::shared_ptr<Answer> begin(const std::string& who, const std::string& method, const std::string& target,
+                                const std::string& body = "") {
+    auto answer = start(who, method, target, body);
     run();
     return answer;
   }
-  Answer ask(const std::string& who, const std::string& method, const std::string& target, const std::string& body = "",
-             net::Headers headers = {}) {
-    return *begin(who, method, target, body, std::move(headers));
+  Answer ask(const std::string& who, const std::string& method, const std::string& target,
+             const std::string& body = "") {
+    return *begin(who, method, target, body);
   }
   std::string intentBy(const std::string& who, const TestAgent& agent, const std::string& more = "") {
     const Answer sent =
@@ -383,6 +387,42 @@ TEST_F(Visibility, OfAnAgentThatComesBackIsWhatItsNewApprovalSays) {
   EXPECT_EQ(ask("root", "POST", approve, R"({"workspaces":["red"]})").status, 200);
   EXPECT_EQ(ask("ann", "GET", agent).status, 200);
   EXPECT_EQ(ask("bob", "GET", agent).status, 404);
+}
+
+// Whatever is asked for at once, memory ends as the store does.
+TEST_F(Visibility, FollowsTheStoreThroughChangesAtTheSameTime) {
+  const std::string did = bobs->did().value, red = "/api/workspaces/red/agents/" + did;
+  const auto both = [&](const std::string& method, const std::string& target, const std::string& then,
+                        const std::string& thenTarget, const std::string& thenBody = "") {
+    const std::vector<std::shared_ptr<Answer>> answers = {start("root", method, target),
+                                                          start("root", then, thenTarget, thenBody)};
+    run();
+    return std::pair(answers[0]->status, answers[1]->status);
+  };
+  const auto stored = [&] {
+    std::size_t rows = 0;
+    EXPECT_TRUE(store
+                    ->readBlocking([&](store::ControlReader& r) -> Status {
+                      VC_TRY_ASSIGN(const auto placements, r.placements());
+                      for (const auto& row : placements) rows += row.agent.value == did;
+                      return {};
+                    })
+                    .ok());
+    return rows;
+  };
+  EXPECT_EQ(both("PUT", red, "DELETE", red), std::pair(200, 200));
+  EXPECT_EQ(plane->workspaces().of(Did(did)).size(), stored());
+  EXPECT_EQ(both("PUT", red, "DELETE", "/api/agents/" + did), std::pair(200, 204));
+  EXPECT_EQ(stored(), 0U);
+  EXPECT_EQ(plane->workspaces().of(Did(did)).size(), 0U) << "nothing of it is left for its next approval";
+  bobs->connect();
+  run();
+  const std::string approve = "/api/registrations/" + registrationOf(*bobs).value + "/approve";
+  EXPECT_EQ(both("DELETE", "/api/workspaces/blue", "POST", approve, R"({"workspaces":["red","blue"]})"),
+            std::pair(200, 404));
+  EXPECT_EQ(both("POST", approve, "DELETE", "/api/workspaces/red"), std::pair(200, 200));
+  EXPECT_EQ(plane->workspaces().of(Did(did)).size(), stored());
+  EXPECT_EQ(stored(), 1U) << "the default one";
 }
 
 TEST_F(Visibility, OfANewAgentIsThatOfTheDefaultWorkspace) {
