@@ -5,21 +5,25 @@ import {eventually} from './processes.mjs';
 
 const kAction = 'text_generation';  // what the echo agent asks for
 
+// Calls, and wants this status.
+const wanting = (client) => async (status, operationId, options) => {
+  const answer = await client.call(operationId, options);
+  assert.equal(answer.status, status, `${operationId}: ${JSON.stringify(answer.body)}`);
+  return answer;
+};
+
 export async function journey(client, world) {
-  const call = async (status, operationId, options) => {
-    const answer = await client.call(operationId, options);
-    assert.equal(answer.status, status, `${operationId}: ${JSON.stringify(answer.body)}`);
-    return answer;
-  };
+  const call = wanting(client);
   await system(call);
   const did = await registrations(call, client, world);
+  world.did = did;
   await agents(call, did);
   await policies(call, did);
+  await workspaces(call, did);
   await intents(call, did);
   await chats(call, client, did);
   await people(call);
   await audit(call);
-  await waiting(call, client, world, did);
 }
 
 async function system(call) {
@@ -83,12 +87,42 @@ async function policies(call, did) {
   const {body: all} = await call(200, 'listPolicies', {params: {status: 'live', did}});
   assert.deepEqual(all.items.map(({id}) => id), [policy.id]);
   await call(400, 'addPolicy', {body: {capabilities: []}});
-  await call(404, 'addPolicy', {body: {workspace: 'nowhere'}});
+  await call(404, 'addPolicy', {body: {workspace: 'nowhere', capabilities: []}});
   await call(412, 'revokePolicy', {params: {id: policy.id, 'If-Match': '"7"'}});
   await call(200, 'revokePolicy', {params: {id: policy.id, 'If-Match': headers.etag}});
   await call(200, 'revokePolicy', {params: {id: wide.policy.id}});
   await call(404, 'revokePolicy', {params: {id: 'none'}});
   await call(404, 'getPolicy', {params: {id: 'none'}});
+}
+
+async function workspaces(call, did) {
+  const {body: research, headers} = await call(201, 'addWorkspace', {body: {name: 'research'}});
+  await call(409, 'addWorkspace', {body: {name: 'research'}});
+  const {body: narrow} = await call(201, 'addPolicy', {body: {workspace: 'research', resourceLimits: {maxTokensPerDay: 7}}});
+  assert.deepEqual((await call(200, 'addPlaced', {params: {id: 'research', did}})).body.sentTo, [did]);
+  assert.equal((await call(200, 'listPlaced', {params: {id: 'research'}})).body.items[0].resourceLimits.maxTokensPerDay, 7);
+  assert.deepEqual((await call(200, 'removePlaced', {params: {id: research.id, did}})).body.sentTo, [did]);
+  await call(404, 'removePlaced', {params: {id: 'research', did}});
+  // Somebody who is in no workspace, and then in one, sees what belongs to it.
+  const {body: eve} = await call(201, 'addUser', {body: {name: 'eve', workspaces: []}});
+  const {body: {key}} = await call(201, 'createKey', {body: {name: 'k', scopes: ['read', 'run'], user: 'eve'}});
+  await call(404, 'getAgent', {params: {did}, key});
+  await call(404, 'getWorkspace', {params: {id: 'default'}, key});
+  await call(204, 'addMember', {params: {id: 'default', user: 'eve'}});
+  await call(200, 'getAgent', {params: {did}, key});
+  assert.deepEqual((await call(200, 'listWorkspaces', {key})).body.items.map(({name}) => name), ['default']);
+  const {body: members} = await call(200, 'listMembers', {params: {id: 'default', limit: 10}});
+  assert.deepEqual(members.items.map(({name}) => name), ['eve', 'owner']);
+  await call(204, 'removeMember', {params: {id: 'default', user: eve.id}});
+  await call(404, 'removeMember', {params: {id: 'default', user: 'eve'}});
+  await call(404, 'addMember', {params: {id: 'default', user: 'nobody'}});
+  await call(200, 'getWorkspace', {params: {id: 'research'}});
+  await call(200, 'renameWorkspace', {params: {id: research.id, 'If-Match': headers.etag}, body: {name: 'laboratory'}});
+  await call(412, 'renameWorkspace', {params: {id: research.id, 'If-Match': headers.etag}, body: {name: 'l'}});
+  await call(409, 'removeWorkspace', {params: {id: 'default'}});
+  await call(200, 'removeWorkspace', {params: {id: 'laboratory'}});
+  assert.equal((await call(200, 'getPolicy', {params: {id: narrow.policy.id}})).body.status, 'revoked');
+  await call(204, 'removeUser', {params: {id: eve.id}});
 }
 
 async function intents(call, did) {
@@ -175,7 +209,7 @@ async function audit(call) {
   assert.deepEqual(await walk('before', 'nextBefore', numbers[0] + 1), numbers);
   assert.deepEqual((await walk('after', 'nextAfter', 0)).reverse(), numbers);
   const {body: keys} = await call(200, 'listAudit', {params: {action: 'key.*', actor: 'user:owner'}});
-  assert.deepEqual(keys.items.map((row) => row.action), ['key.revoke', 'key.create']);
+  assert.deepEqual(keys.items.map((row) => row.action), ['key.revoke', 'key.create', 'key.create']);
   const since = keys.items[1].at;
   const {body: later} = await call(200, 'listAudit', {params: {since, limit: 500}});
   assert.deepEqual(later.items.map((row) => row.seq), all.items.filter((row) => row.at >= since).map((row) => row.seq));
@@ -183,8 +217,9 @@ async function audit(call) {
   assert.equal(earlier.pagination.total + later.pagination.total, all.pagination.total);
 }
 
-// Without the agent.
-async function waiting(call, client, world, did) {
+// Without the agent, which is removed at last.
+export async function ending(client, world) {
+  const call = wanting(client), {did} = world;
   await world.stop(world.echo);
   await eventually('the end of the connection', async () => {
     const {body} = await client.call('getAgent', {params: {did}});

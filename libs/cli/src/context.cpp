@@ -75,6 +75,8 @@ static std::string whereToLook(std::string_view error) {
   for (const auto& [missing, list] : kLists) {
     if (error.starts_with(missing)) return "'vaultysclaw " + std::string(list) + "' shows what there is.";
   }
+  if (error.find(" is not in the workspace ") != std::string_view::npos)
+    return "'vaultysclaw workspaces members' and 'vaultysclaw workspaces agents' show who is.";
   return "'vaultysclaw agents' and 'vaultysclaw registrations list' show what there is.";
 }
 

@@ -25,8 +25,9 @@ class Hub final : public ControlPlane, private SessionHost {
       : context_{ports, options, std::move(self), {}},
         journal_(context_),
         registry_(context_, journal_),
-        registrations_(context_, journal_, registry_,
-                       [this](Session& s, const store::AgentRow& row) { admit(s, row.did, nullptr); }),
+        registrations_(
+            context_, journal_, registry_, [this](const Did& did, const auto& in) { workspaces_->placed(did, in); },
+            [this](Session& s, const store::AgentRow& row) { admit(s, row.did, nullptr); }),
         intents_(context_, journal_, registry_),
         chats_(context_, journal_, registry_) {}
   ~Hub() override { shutdown(); }
@@ -68,19 +69,21 @@ class Hub final : public ControlPlane, private SessionHost {
     return open(reply) ? intents_.run(std::move(request), std::move(reply)) : std::nullopt;
   }
   void cancelIntent(const IntentId& id, std::string_view reason) override { intents_.cancel(id, reason); }
-  void cancelIntent(const IntentId& id, std::string actor, Reply<std::monostate> reply) override {
-    if (open(reply)) intents_.cancelFor(std::move(actor), id, std::move(reply));
+  void cancelIntent(const IntentId& id, std::string actor, IntentsOf whose, Reply<std::monostate> reply) override {
+    if (open(reply)) intents_.cancelFor(std::move(actor), id, std::move(whose), std::move(reply));
   }
   void send(RunRequest request, Reply<SentIntent> reply) override {
     if (open(reply)) intents_.send(std::move(request), std::move(reply));
   }
-  void broadcast(RunRequest request, Reply<std::vector<SentIntent>> reply) override {
-    if (open(reply)) intents_.broadcast(std::move(request), std::move(reply));
+  void broadcast(RunRequest request, const AgentFilter& among, Reply<std::vector<SentIntent>> reply) override {
+    if (open(reply)) intents_.broadcast(std::move(request), among, std::move(reply));
   }
   void intents(store::IntentFilter filter, store::Page page, Reply<store::Listing<IntentView>> reply) override {
     intents_.list(std::move(filter), page, std::move(reply));
   }
-  void intent(const IntentId& id, Reply<IntentView> reply) override { intents_.read(id, std::move(reply)); }
+  void intent(const IntentId& id, IntentsOf whose, Reply<IntentView> reply) override {
+    intents_.read(id, std::move(whose), std::move(reply));
+  }
 
   void chat(ChatRequest request, ChatEvents events, std::function<void(Result<StartedChat>)> reply) override {
     if (open<StartedChat>(reply)) chats_.start(std::move(request), std::move(events), std::move(reply));
@@ -146,11 +149,14 @@ class Hub final : public ControlPlane, private SessionHost {
 
 Status Hub::load() {
   VC_TRY_ASSIGN(people_, People::create(context_.ports));
-  VC_TRY_ASSIGN(workspaces_, Workspaces::create(context_.ports));
+  VC_TRY_ASSIGN(workspaces_, Workspaces::create(context_.ports, *people_));
   VC_TRY_ASSIGN(policies_, Policies::create(context_.ports, *workspaces_));
   registry_.narrow = [this](const Did& did, const policy::Grant& approved) { return policies_->narrow(did, approved); };
   policies_->onChanged = [this](const std::vector<Did>& agents, const std::string& reason) {
     return narrowAgain(agents, reason);
+  };
+  workspaces_->onRemoved = [this](const store::WorkspaceId& workspace, WallTime at) {
+    policies_->workspaceRemoved(workspace, at);
   };
   workspaces_->onAgentsMoved = [this](const std::vector<Did>& agents) {
     return narrowAgain(agents, "the agent's workspaces changed");
@@ -407,6 +413,8 @@ void Hub::deleteAgent(const Did& did, std::string actor, Reply<std::monostate> r
                      }
                      registry_.drop(did);
                      chats_.agentRemoved(did);
+                     // A turn later: a change of its workspaces that was committed before may still be on its way here.
+                     context_.ports.loop.post(context_.ifAlive([this, did] { workspaces_->forgotten(did); }));
                      reply(std::monostate{});
                    });
 }
@@ -422,14 +430,14 @@ void Hub::updateGrant(const Did& did, GrantChange wanted, std::string reason, st
     VC_TRY(checkGrant(grant));
     const store::AgentRow before = row;
     setGrant(row, grant);
-    *audited = grantDetails(row, reason, &before);
+    *audited = grantDetails(row, reason, std::nullopt, &before);
     return {};
   };
   registry_.change(did, std::move(change), std::move(entry),
                    [this, did, reason = std::move(reason), reply = std::move(reply)](Result<store::AgentRow> row) {
                      if (!row) return reply(row.error());
                      const Agent* agent = registry_.find(did);
-                     if (!agent) return reply(Error{Errc::NotFound, "no agent " + did.value});
+                     if (!agent) return reply(noAgent(did));
                      if (agent->session) agent->session->reissue(reason.empty() ? "Certificate reissue" : reason);
                      reply(viewOf(*agent));
                    });
@@ -451,7 +459,7 @@ void Hub::answerWith(const Did& did, const Status& status, std::optional<protoco
                      Reply<AgentView>& reply) {
   if (!status) return reply(status.error());
   const Agent* agent = registry_.find(did);
-  if (!agent) return reply(Error{Errc::NotFound, "no agent " + did.value});
+  if (!agent) return reply(noAgent(did));
   if (told && agent->session) agent->session->tell(std::move(*told));
   reply(viewOf(*agent));
 }
@@ -523,6 +531,14 @@ Counters Hub::counters() const {
 }
 
 }  // namespace
+
+Error noAgent(const Did& did) {
+  return {Errc::NotFound, "no agent has the DID " + printable(did.value)};
+}
+
+Error noIntent(const IntentId& id) {
+  return {Errc::NotFound, "no intent has the id " + printable(id.value)};
+}
 
 Result<std::unique_ptr<ControlPlane>> ControlPlane::create(ControlPorts ports, identity::VaultysId self,
                                                            ControlOptions options) {

@@ -160,12 +160,14 @@ void writeGrant(JsonWriter& w, const store::AgentRow& row) {
 
 }  // namespace
 
-std::string grantDetails(const store::AgentRow& row, std::string_view reason, const store::AgentRow* before) {
+std::string grantDetails(const store::AgentRow& row, std::string_view reason,
+                         const std::optional<std::string>& workspaces, const store::AgentRow* before) {
   JsonWriter w;
   w.beginObject();
   w.member("did", row.did.value);
   writeGrant(w, row);
   w.member("reason", reason);
+  w.memberIf("workspaces", workspaces);
   if (before != nullptr) {
     w.key("before").beginObject();
     writeGrant(w, *before);

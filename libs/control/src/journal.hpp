@@ -101,8 +101,11 @@ class Journal {
   std::uint64_t suppressed_ = 0;
 };
 
-// What a row grants, for the audit, and what it granted `before` when that is a change.
-std::string grantDetails(const store::AgentRow& row, std::string_view reason, const store::AgentRow* before = nullptr);
+// What a row grants, for the audit; of an approval also into which workspaces, and of a change what it granted
+// `before`.
+std::string grantDetails(const store::AgentRow& row, std::string_view reason,
+                         const std::optional<std::string>& workspaces = std::nullopt,
+                         const store::AgentRow* before = nullptr);
 // A JSON object of string members, for AuditEntry::details.
 std::string details(std::initializer_list<std::pair<std::string_view, std::string_view>> members);
 

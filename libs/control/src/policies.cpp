@@ -149,6 +149,15 @@ void Policies::commit(std::function<Result<ChangedPolicy>(store::ControlWriter&)
       });
 }
 
+void Policies::workspaceRemoved(const store::WorkspaceId& workspace, WallTime at) {
+  ofWorkspace_.erase(workspace);
+  for (store::PolicyRow& row : rows_) {
+    if (row.workspace != workspace || row.revokedAt) continue;
+    row.revokedAt = at;
+    ++row.version;
+  }
+}
+
 void Policies::add(Principal by, PolicyRequest request, Reply<ChangedPolicy> reply) {
   store::PolicyRow row;
   row.id = PolicyId(newUuid(ports_.clock, ports_.entropy));

@@ -74,7 +74,7 @@ std::vector<Did> Registry::dids() const {
 Journal::Work Registry::changing(const Did& did, Change change, std::shared_ptr<std::optional<store::AgentRow>> out) {
   return [did, change = std::move(change), out = std::move(out)](store::ControlWriter& writer) -> Status {
     VC_TRY_ASSIGN(auto row, writer.agent(did));
-    if (!row) return Error{Errc::NotFound, "no agent " + did.value};
+    if (!row) return noAgent(did);
     VC_TRY(change(*row));
     VC_TRY(writer.putAgent(*row));
     *out = std::move(row);

@@ -109,8 +109,9 @@ class ScriptedPlane final : public ControlPlane {
   // Reads the books from the store anew. The REST API in front of it must be made anew too.
   void open(ControlPorts ports) {
     auto people = People::create(ports);
-    auto workspaces = Workspaces::create(ports);
-    ASSERT_TRUE(people.ok() && workspaces.ok());
+    ASSERT_TRUE(people.ok());
+    auto workspaces = Workspaces::create(ports, **people);
+    ASSERT_TRUE(workspaces.ok()) << workspaces.error().message;
     people_ = std::move(*people);
     policies_.reset();
     workspaces_ = std::move(*workspaces);
@@ -124,9 +125,13 @@ class ScriptedPlane final : public ControlPlane {
   Policies& policies() override { return *policies_; }
   void accept(std::unique_ptr<net::Connection>) override {}
   void shutdown() override {}
-  std::vector<AgentView> agents() const override { return known; }
+  std::vector<AgentView> agents() const override {
+    std::vector<AgentView> out = known;
+    for (AgentView& a : out) a.workspaces = workspaces_->of(a.row.did);
+    return out;
+  }
   std::optional<AgentView> agent(const Did& did) const override {
-    for (const AgentView& a : known) {
+    for (const AgentView& a : agents()) {
       if (a.row.did == did) return a;
     }
     return std::nullopt;
@@ -187,7 +192,8 @@ class ScriptedPlane final : public ControlPlane {
     return error ? std::nullopt : std::optional(IntentId("i-run"));
   }
   void cancelIntent(const IntentId& id, std::string_view) override { cancelledIntents.push_back(id.value); }
-  void cancelIntent(const IntentId& id, std::string actor, Reply<std::monostate> reply) override {
+  void cancelIntent(const IntentId& id, std::string actor, IntentsOf whose, Reply<std::monostate> reply) override {
+    if (another(whose)) return loop_.post([reply, id] { reply(noIntent(id)); });
     cancelledIntents.push_back(id.value + " by " + actor);
     answer(std::move(reply), std::monostate{});
   }
@@ -195,17 +201,26 @@ class ScriptedPlane final : public ControlPlane {
     asked = request;
     answer(std::move(reply), SentIntent{IntentId("i-1"), request.did, request.ttl ? "queued" : "pending", replayed});
   }
-  void broadcast(RunRequest request, Reply<std::vector<SentIntent>> reply) override {
+  void broadcast(RunRequest request, const AgentFilter& among, Reply<std::vector<SentIntent>> reply) override {
     asked = std::move(request);
-    answer(std::move(reply), sent);
+    std::vector<SentIntent> reached = sent;
+    std::erase_if(reached, [&](const SentIntent& one) { return among && !among(one.did); });
+    answer(std::move(reply), reached);
   }
   void intents(store::IntentFilter filter, store::Page page, Reply<store::Listing<IntentView>> reply) override {
     intentFilter = std::move(filter);
     lastPage = page;
-    answer(std::move(reply), {intentRows, static_cast<std::int64_t>(intentRows.size())});
+    std::vector<IntentView> rows = intentRows;
+    if (intentFilter.owner) {
+      std::erase_if(rows, [&](const IntentView& one) {
+        return !intentFilter.owner->owns(one.row.requestedBy, one.row.createdAt);
+      });
+    }
+    answer(std::move(reply), {rows, static_cast<std::int64_t>(rows.size())});
   }
-  void intent(const IntentId& id, Reply<IntentView> reply) override {
+  void intent(const IntentId& id, IntentsOf whose, Reply<IntentView> reply) override {
     lastId = id.value;
+    if (another(whose)) return loop_.post([reply, id] { reply(noIntent(id)); });
     answer(std::move(reply), intentRows.empty() ? IntentView{} : intentRows.front());
   }
   void chat(ChatRequest request, ChatEvents events, std::function<void(Result<StartedChat>)> reply) override {
@@ -249,6 +264,11 @@ class ScriptedPlane final : public ControlPlane {
         reply(value);
       }
     });
+  }
+  // The intent of which the test has a row, and of those without one, is another's.
+  bool another(const IntentsOf& whose) const {
+    return whose && !intentRows.empty() &&
+           !whose->owns(intentRows.front().row.requestedBy, intentRows.front().row.createdAt);
   }
   StartedChat startedChat() {
     return {chatRequest->conversationId.value_or(ConversationId("c-new")),

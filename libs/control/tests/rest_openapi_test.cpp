@@ -60,7 +60,8 @@ class RestOpenApi : public PeopleFixture {
     };
     fill("{did}", kDid.value);
     fill("{conversationId}", "c");
-    fill("{id}", "owner");
+    fill("{user}", "owner");
+    fill("{id}", path.starts_with("/api/workspaces") ? "default" : "owner");
     for (char& c : method) c = static_cast<char>(std::toupper(c));
     return as("owner", method, path + query, body);
   }

@@ -54,6 +54,9 @@ class Policies {
   // NotFound; Conflict when it is revoked already.
   void revoke(Principal by, PolicyId id, std::optional<std::int64_t> expectedVersion, Reply<ChangedPolicy> reply);
 
+  // A workspace was removed then, and its policies revoked with it, which is committed.
+  void workspaceRemoved(const store::WorkspaceId& workspace, WallTime at);
+
   // Told of agents that a change concerns, after its commit and before its reply; returns those that were sent a new
   // certificate. Set by the control plane.
   std::function<std::vector<Did>(const std::vector<Did>& agents, const std::string& reason)> onChanged;

@@ -97,6 +97,17 @@ const std::vector<Core::Route>& Core::routes() {
       {"GET", "/api/keys", Permission::Own, &Core::listKeys},
       {"POST", "/api/keys", Permission::Own, &Core::createKey},
       {"DELETE", "/api/keys/:id", Permission::Own, &Core::revokeKey},
+      {"GET", "/api/workspaces", Permission::Read, &Core::listWorkspaces},
+      {"POST", "/api/workspaces", Permission::Manage, &Core::addWorkspace},
+      {"GET", "/api/workspaces/:id", Permission::Read, &Core::getWorkspace},
+      {"PATCH", "/api/workspaces/:id", Permission::Manage, &Core::renameWorkspace},
+      {"DELETE", "/api/workspaces/:id", Permission::Manage, &Core::removeWorkspace},
+      {"GET", "/api/workspaces/:id/members", Permission::Read, &Core::listMembers},
+      {"PUT", "/api/workspaces/:id/members/:user", Permission::Manage, &Core::addMember},
+      {"DELETE", "/api/workspaces/:id/members/:user", Permission::Manage, &Core::removeMember},
+      {"GET", "/api/workspaces/:id/agents", Permission::Read, &Core::listPlaced},
+      {"PUT", "/api/workspaces/:id/agents/:did", Permission::Manage, &Core::addPlaced},
+      {"DELETE", "/api/workspaces/:id/agents/:did", Permission::Manage, &Core::removePlaced},
       {"GET", "/api/policies", Permission::Oversee, &Core::listPolicies},
       {"POST", "/api/policies", Permission::Operate, &Core::addPolicy},
       {"GET", "/api/policies/:id", Permission::Oversee, &Core::getPolicy},
@@ -110,6 +121,7 @@ Core::Core(ControlPorts ports, ControlPlane& plane, RestOptions options)
       plane_(plane),
       options_(std::move(options)),
       people_(plane.people()),
+      workspaces_(plane.workspaces()),
       gatekeeper_({options_.allowedHosts, options_.maxFailedLogins, options_.maxRequestsPerKey}, people_, ports.clock,
                   ports.log),
       started_(ports.clock.steady()) {}
@@ -202,13 +214,27 @@ std::optional<Body> Core::body(const Call& call) const {
   return std::get<Body>(std::move(parsed));
 }
 
-std::optional<Did> Core::didOf(const Call& call) const {
-  const std::string& text = call.params.front();
-  if (isValidDid(text)) return Did(text);
+std::optional<Did> Core::didOf(const Call& call, std::size_t param) const {
+  const std::string& text = call.params.at(param);
+  if (isValidDid(text)) return didOf(call, GivenDid(text));
   fail(call,
        Error{Errc::NotFound, "'" + printable(text, 100) +
                                  "' is not a DID (did:vaultys: and 40 hex digits): GET /api/agents lists the agents"});
   return std::nullopt;
+}
+
+std::optional<Did> Core::didOf(const Call& call, const GivenDid& given) const {
+  Did did(given.text_);
+  if (workspaces_.mayKnow(call.principal(), did)) return did;
+  fail(call, noAgent(did));
+  return std::nullopt;
+}
+
+ControlPlane::IntentsOf Core::intentsOf(const Call& call) const {
+  const Principal& who = call.principal();
+  if (who.role >= Role::Admin) return std::nullopt;
+  const store::UserRow* row = people_.find(who.user.value);
+  return store::IntentOwner{who.actor(), row != nullptr ? row->createdAt : ports_.clock.now()};
 }
 
 void readLimitChanges(Body& body, std::string_view name, GrantChange& into) {
@@ -244,16 +270,18 @@ std::optional<std::vector<std::string>> readCapabilities(Body& body, std::string
   return list;
 }
 
-Did readDid(Body& body) {
+GivenDid readDid(Body& body) {
+  const char* member = "did";
   for (const char* alias : {"agentId", "agentDid"}) {
-    if (body.has("did") || !body.has(alias)) continue;
-    Did did(body.requiredText(alias, kMaxIdBytes));
-    if (!did.empty() && !isValidDid(did.value)) body.problem(alias, "is not a DID (did:vaultys: and 40 hex digits)");
-    return did;
+    if (!body.has(member) && body.has(alias)) member = alias;
   }
-  Did did(body.requiredText("did", kMaxIdBytes));
-  if (!did.empty() && !isValidDid(did.value)) body.problem("did", "is not a DID (did:vaultys: and 40 hex digits)");
-  return did;
+  std::string text = body.requiredText(member, kMaxIdBytes);
+  if (!text.empty() && !isValidDid(text)) body.problem(member, "is not a DID (did:vaultys: and 40 hex digits)");
+  return GivenDid(std::move(text));
+}
+
+std::optional<std::vector<std::string>> readWorkspaces(Body& body) {
+  return body.textList("workspaces", Workspaces::kMaxWorkspaces, kMaxIdBytes);
 }
 
 void readWork(Body& body, const Call& call, RunRequest& into) {

@@ -12,18 +12,6 @@ void writeScopes(JsonWriter& w, Scopes scopes) {
   w.endArray();
 }
 
-void writeUser(JsonWriter& w, const store::UserRow& row) {
-  w.beginObject();
-  w.member("id", row.id.value);
-  w.member("did", row.did);
-  w.member("name", row.name);
-  w.member("role", row.role);
-  w.member("disabled", row.disabled);
-  w.member("createdAt", toIso8601(row.createdAt));
-  w.member("version", row.version);
-  w.endObject();
-}
-
 void writeKey(JsonWriter& w, const store::ApiTokenRow& row, const std::string* secret = nullptr) {
   w.beginObject();
   w.member("id", row.id.value);
@@ -38,12 +26,6 @@ void writeKey(JsonWriter& w, const store::ApiTokenRow& row, const std::string* s
   w.endObject();
 }
 
-net::HttpResponse userResponse(int status, const store::UserRow& row) {
-  JsonWriter w;
-  writeUser(w, row);
-  return versionedResponse(status, w.take(), row.version);
-}
-
 std::optional<Role> readRole(Body& body) {
   const auto text = body.text("role", 16);
   if (!text) return std::nullopt;
@@ -53,6 +35,25 @@ std::optional<Role> readRole(Body& body) {
 }
 
 }  // namespace
+
+void Core::writeUser(JsonWriter& w, const store::UserRow& row) const {
+  w.beginObject();
+  w.member("id", row.id.value);
+  w.member("did", row.did);
+  w.member("name", row.name);
+  w.member("role", row.role);
+  w.member("disabled", row.disabled);
+  writeIds(w, "workspaces", workspaces_.of(row.id));
+  w.member("createdAt", toIso8601(row.createdAt));
+  w.member("version", row.version);
+  w.endObject();
+}
+
+net::HttpResponse Core::userResponse(int status, const store::UserRow& row) const {
+  JsonWriter w;
+  writeUser(w, row);
+  return versionedResponse(status, w.take(), row.version);
+}
 
 void Core::me(Call call) {
   const Principal& who = call.principal();
@@ -96,11 +97,12 @@ void Core::addUser(Call call) {
   if (!name.empty() && !isUserName(name))
     body->problem("name", "must be 1 to 64 of a-z, 0-9, . _ and -, beginning with a letter or digit");
   const Role role = readRole(*body).value_or(Role::Member);
+  auto workspaces = readWorkspaces(*body);
   if (auto bad = body->finish()) return fail(call, *bad);
-  people_.addUser(call.principal(), std::move(name), role,
+  people_.addUser(call.principal(), std::move(name), role, std::move(workspaces),
                   [self = shared_from_this(), call](const Result<store::UserRow>& reply) {
                     if (!reply) return self->fail(call, reply.error());
-                    self->respond(call, userResponse(201, *reply));
+                    self->respond(call, self->userResponse(201, *reply));
                   });
 }
 
@@ -114,7 +116,7 @@ void Core::changeUser(Call call) {
                      [self = shared_from_this(), call](const Result<ChangedUser>& reply) {
                        if (!reply) return self->fail(call, reply.error());
                        if (reply->stale) return self->fail(call, staleVersion("the user"));
-                       self->respond(call, userResponse(200, reply->row));
+                       self->respond(call, self->userResponse(200, reply->row));
                      });
 }
 

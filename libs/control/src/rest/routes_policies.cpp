@@ -52,7 +52,7 @@ void Core::listPolicies(Call call) {
   const auto status = q.oneOf("status", {"live", "expired", "revoked"});
   const store::Page page = q.page();
   if (auto bad = q.finish()) return fail(call, *bad);
-  const store::WorkspaceRow* of = workspace ? plane_.workspaces().find(*workspace) : nullptr;
+  const store::WorkspaceRow* of = workspace ? workspaces_.find(*workspace) : nullptr;
   const WallTime now = ports_.clock.now();
   std::vector<store::PolicyRow> rows = plane_.policies().all();
   std::reverse(rows.begin(), rows.end());
@@ -83,7 +83,8 @@ void Core::addPolicy(Call call) {
   PolicyRequest request;
   request.name = body->text("name", kMaxNameBytes).value_or("");
   const bool forAgent = body->has("did") || body->has("agentDid") || body->has("agentId");
-  if (forAgent) request.agent = readDid(*body);
+  std::optional<GivenDid> given;
+  if (forAgent) given = readDid(*body);
   for (const char* name : {"workspace", "workspaceId"}) {
     if (auto workspace = body->text(name, kMaxIdBytes)) request.workspace = std::move(*workspace);
   }
@@ -93,6 +94,10 @@ void Core::addPolicy(Call call) {
   request.expiresAt = body->time("expiresAt");
   request.reason = body->text("reason", 512).value_or("");
   if (auto bad = body->finish()) return fail(call, *bad);
+  if (given) {
+    request.agent = didOf(call, *given);
+    if (!request.agent) return;
+  }
   plane_.policies().add(call.principal(), std::move(request),
                         [self = shared_from_this(), call](const Result<ChangedPolicy>& reply) {
                           if (!reply) return self->fail(call, reply.error());

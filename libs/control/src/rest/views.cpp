@@ -24,13 +24,6 @@ void writeOrNull(JsonWriter& w, std::string_view name, const std::optional<T>& v
   }
 }
 
-template <class Ids>
-void writeIds(JsonWriter& w, std::string_view name, const Ids& ids) {
-  w.key(name).beginArray();
-  for (const auto& id : ids) w.value(id.value);
-  w.endArray();
-}
-
 const char* protectionName(net::Protection protection) {
   switch (protection) {
     case net::Protection::None:

@@ -3,6 +3,7 @@
 
 #include <algorithm>
 #include <string>
+#include <vector>
 
 #include "base/json_writer.hpp"
 #include "control/control_plane.hpp"
@@ -20,6 +21,12 @@ void writeLimits(JsonWriter& w, const protocol::ResourceLimits& limits);
 // Members of an object.
 void writeTimeOrNull(JsonWriter& w, std::string_view name, const std::optional<WallTime>& value);
 void writeSentTo(JsonWriter& w, const std::vector<Did>& agents);
+template <class Ids>
+void writeIds(JsonWriter& w, std::string_view name, const Ids& ids) {
+  w.key(name).beginArray();
+  for (const auto& id : ids) w.value(id.value);
+  w.endArray();
+}
 void writePagination(JsonWriter& w, std::int64_t total, store::Page page, std::size_t returned);
 
 // A page of what is in memory, as a whole answer. `write` writes a row. The list stands a second time under `alias`,
