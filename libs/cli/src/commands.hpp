@@ -80,7 +80,17 @@ int verifyAudit(Context& context);
 
 // A user is given by name, or by id.
 int listUsers(Context& context, const PageOptions& page);
-int addUser(Context& context, const std::string& user, const std::string& role);
+struct AddUserOptions {
+  std::string user;
+  std::string role = "member";
+  bool passwordFromInput = false;
+};
+int addUser(Context& context, const AddUserOptions& options);
+struct SetPasswordOptions {
+  std::string user;
+  bool withCurrent = false;
+};
+int setUserPassword(Context& context, const SetPasswordOptions& options);
 int showUser(Context& context, const std::string& user);
 int setUserRole(Context& context, const std::string& user, const std::string& role);
 int disableUser(Context& context, const std::string& user);

@@ -112,6 +112,11 @@ class ScriptedPlane final : public ControlPlane {
     people_ = std::move(*people);
     workspaces_ = std::move(*workspaces);
   }
+  // As a plane that is destroyed.
+  void close() {
+    people_.reset();
+    workspaces_.reset();
+  }
   const identity::VaultysId& self() const override { return self_; }
   People& people() override { return *people_; }
   Workspaces& workspaces() override { return *workspaces_; }

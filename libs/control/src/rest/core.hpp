@@ -7,6 +7,7 @@
 #include <vector>
 
 #include "base/json_writer.hpp"
+#include "control/logins.hpp"
 #include "control/people.hpp"
 #include "control/rest_api.hpp"
 #include "rest/gatekeeper.hpp"
@@ -47,7 +48,10 @@ class Core : public std::enable_shared_from_this<Core> {
   Core(ControlPorts ports, ControlPlane& plane, RestOptions options);
   void handle(std::shared_ptr<net::HttpExchange> exchange);
   // The control plane may go from here on; answers under way keep this object.
-  void close() { closed_ = true; }
+  void close() {
+    closed_ = true;
+    logins_.close();
+  }
 
   // routes_system.cpp
   void health(Call call);
@@ -88,8 +92,15 @@ class Core : public std::enable_shared_from_this<Core> {
   void listKeys(Call call);
   void createKey(Call call);
   void revokeKey(Call call);
+  // routes_session.cpp
+  void logIn(Call call);
+  void session(Call call);
+  void logOut(Call call);
+  void setPassword(Call call);
 
  private:
+  // Whether the route that this asks for answers without a key.
+  static bool isOpen(const net::HttpRequest& request, std::string_view path);
   void dispatch(Call call, std::string path);
   // Every answer leaves through these: they add the headers that all answers have.
   void respond(const Call& call, net::HttpResponse response) const;
@@ -100,6 +111,9 @@ class Core : public std::enable_shared_from_this<Core> {
   std::optional<Body> body(const Call& call) const;
   std::function<void(Result<ControlPlane::StartedChat>)> replyStream(const Call& call,
                                                                      const std::shared_ptr<EventStream>& stream);
+  // Answers 429 and is true when this attempt has to wait.
+  bool mustWait(const Call& call, const std::string& userName) const;
+  void respondSession(const Call& call, const Principal& who, const std::string& secret, net::Headers headers) const;
   // Answers with the agent as it is now.
   Reply<AgentView> replyAgent(const Call& call);
   // The :did of the path; answers 404 when it cannot be one.
@@ -112,6 +126,7 @@ class Core : public std::enable_shared_from_this<Core> {
   ControlPlane& plane_;
   RestOptions options_;
   People& people_;  // the plane's
+  Logins logins_;
   Gatekeeper gatekeeper_;
   SteadyTime started_;
   bool closed_ = false;
@@ -131,6 +146,8 @@ void readWork(Body& body, const Call& call, RunRequest& into);
 // `ttlSeconds`, at most `maxTtl`, and the idempotency key: a member of the body or the header Idempotency-Key.
 void readDurability(Body& body, const net::HttpRequest& request, seconds maxTtl, RunRequest& into);
 ApiError notAllowed(Permission needs);
+void writeUser(JsonWriter& w, const store::UserRow& row);
+void writeScopes(JsonWriter& w, Scopes scopes);
 // What every answer carries: nothing is cached, sniffed or framed.
 net::Headers commonHeaders();
 

@@ -1,5 +1,7 @@
 #include "control/rest_api.hpp"
 
+#include <algorithm>
+
 #include "protocol/codec.hpp"
 #include "rest/core.hpp"
 #include "rest/trace_context.hpp"
@@ -33,6 +35,10 @@ std::optional<std::vector<std::string>> match(std::string_view pattern, const st
     }
   }
   return params;
+}
+
+std::string_view methodOf(const net::HttpRequest& request) {
+  return request.method == "HEAD" ? std::string_view("GET") : std::string_view(request.method);
 }
 
 bool under(std::string_view path, std::string_view prefix) {
@@ -94,13 +100,18 @@ const std::vector<Core::Route>& Core::routes() {
       {"GET", "/api/audit", Permission::Oversee, &Core::listAudit,
        "What was done: ?actor, action, target, limit, offset"},
       {"GET", "/api/audit/verify", Permission::Oversee, &Core::verifyAudit, "Checks the audit's hash chain"},
-      {"GET", "/api/me", Permission::Own, &Core::me, "Whose key this is, and what it may do"},
+      {"POST", "/api/session", Permission::Open, &Core::logIn, "Logs in, answered with a cookie: {user, password}"},
+      {"GET", "/api/session", Permission::Own, &Core::session, "The session that a cookie is of, and its CSRF token"},
+      {"DELETE", "/api/session", Permission::Own, &Core::logOut, "Logs out"},
+      {"GET", "/api/me", Permission::Own, &Core::me, "Whose key or session this is, and what it may do"},
       {"GET", "/api/users", Permission::Oversee, &Core::listUsers, "Users: ?name, limit, offset"},
       {"POST", "/api/users", Permission::Manage, &Core::addUser, "Adds a user: {name, role}"},
       {"GET", "/api/users/:id", Permission::Oversee, &Core::getUser, "One user, by id or name"},
       {"PATCH", "/api/users/:id", Permission::Manage, &Core::changeUser, "Changes a user: {role, disabled}; If-Match"},
       {"DELETE", "/api/users/:id", Permission::Manage, &Core::removeUser,
        "Removes a user and the user's keys; If-Match"},
+      {"POST", "/api/users/:id/password", Permission::Own, &Core::setPassword,
+       "Sets your password, or another user's, and ends the sessions: {password, currentPassword}"},
       {"GET", "/api/keys", Permission::Own, &Core::listKeys, "Your API keys, or those of ?user; limit, offset"},
       {"POST", "/api/keys", Permission::Own, &Core::createKey, "Makes an API key: {name, scopes, expiresAt, user}"},
       {"DELETE", "/api/keys/:id", Permission::Own, &Core::revokeKey, "Revokes one of your API keys, or of ?user"},
@@ -113,8 +124,10 @@ Core::Core(ControlPorts ports, ControlPlane& plane, RestOptions options)
       plane_(plane),
       options_(std::move(options)),
       people_(plane.people()),
-      gatekeeper_({options_.allowedHosts, options_.maxFailedLogins, options_.maxRequestsPerKey}, people_, ports.clock,
-                  ports.log),
+      logins_(ports, people_, options_.logins),
+      gatekeeper_({options_.allowedHosts, options_.maxFailedLogins, options_.maxRequestsPerKey, options_.tlsInFront,
+                   options_.logins.idle},
+                  people_, ports.clock, ports.log),
       started_(ports.clock.steady()) {}
 
 void Core::handle(std::shared_ptr<net::HttpExchange> exchange) {
@@ -125,7 +138,7 @@ void Core::handle(std::shared_ptr<net::HttpExchange> exchange) {
     call.original = true;
     path = std::move(*ours);
   }
-  if (under(path, "/api")) {
+  if (under(path, "/api") && !isOpen(call.request(), path)) {
     auto admitted = gatekeeper_.admit(call.request());
     if (const auto* refused = std::get_if<ApiError>(&admitted)) return fail(call, *refused);
     call.who = std::get<Principal>(std::move(admitted));
@@ -133,10 +146,16 @@ void Core::handle(std::shared_ptr<net::HttpExchange> exchange) {
   dispatch(std::move(call), std::move(path));
 }
 
+bool Core::isOpen(const net::HttpRequest& request, std::string_view path) {
+  const auto parts = segments(path);
+  return std::any_of(routes().begin(), routes().end(), [&](const Route& route) {
+    return route.needs == Permission::Open && route.method == methodOf(request) && match(route.pattern, parts);
+  });
+}
+
 void Core::dispatch(Call call, std::string path) {
   const auto parts = segments(path);
-  std::string_view method = call.request().method;
-  if (method == "HEAD") method = "GET";
+  const std::string_view method = methodOf(call.request());
   std::string allowed;
   for (const Route& route : routes()) {
     auto params = match(route.pattern, parts);

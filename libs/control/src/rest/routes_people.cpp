@@ -16,24 +16,6 @@ void writeTime(JsonWriter& w, const char* member, const std::optional<WallTime>&
   }
 }
 
-void writeScopes(JsonWriter& w, Scopes scopes) {
-  w.key("scopes").beginArray();
-  for (const std::string& word : scopes.words()) w.value(word);
-  w.endArray();
-}
-
-void writeUser(JsonWriter& w, const store::UserRow& row) {
-  w.beginObject();
-  w.member("id", row.id.value);
-  w.member("did", row.did);
-  w.member("name", row.name);
-  w.member("role", row.role);
-  w.member("disabled", row.disabled);
-  w.member("createdAt", toIso8601(row.createdAt));
-  w.member("version", row.version);
-  w.endObject();
-}
-
 void writeKey(JsonWriter& w, const store::ApiTokenRow& row, const std::string* secret = nullptr) {
   w.beginObject();
   w.member("id", row.id.value);
@@ -97,6 +79,25 @@ std::optional<Role> readRole(Body& body) {
 
 }  // namespace
 
+void writeScopes(JsonWriter& w, Scopes scopes) {
+  w.key("scopes").beginArray();
+  for (const std::string& word : scopes.words()) w.value(word);
+  w.endArray();
+}
+
+void writeUser(JsonWriter& w, const store::UserRow& row) {
+  w.beginObject();
+  w.member("id", row.id.value);
+  w.member("did", row.did);
+  w.member("name", row.name);
+  w.member("role", row.role);
+  w.member("disabled", row.disabled);
+  w.member("hasPassword", !row.passwordHash.empty());
+  w.member("createdAt", toIso8601(row.createdAt));
+  w.member("version", row.version);
+  w.endObject();
+}
+
 void Core::me(Call call) {
   const Principal& who = call.principal();
   JsonWriter w;
@@ -107,7 +108,12 @@ void Core::me(Call call) {
   } else {
     w.null();
   }
-  w.member("keyId", who.key.value);
+  w.key("keyId");
+  if (who.login) {
+    w.null();
+  } else {
+    w.value(who.key.value);
+  }
   writeTime(w, "keyExpiresAt", who.keyExpiresAt);
   writeScopes(w, who.effective());
   w.endObject();
