@@ -340,7 +340,7 @@ class CommandLine {
   void addUsers() {
     auto& c = command(app_, "users", "Lists who may use this control plane; adds, changes or removes one",
                       "  vaultysclaw users list\n  vaultysclaw users add bob --role admin\n"
-                      "  vaultysclaw users disable bob",
+                      "  vaultysclaw users set-password bob\n  vaultysclaw users disable bob",
                       nullptr);
     c.require_subcommand(1);
     auto& list = command(c, "list", "Lists users", "  vaultysclaw users list --json",
@@ -375,9 +375,10 @@ class CommandLine {
                          [this](Context& context) { return setUserRole(context, user_, newRole_); });
     role.add_option("user", user_, "The user: name or id")->required();
     choice(role, "role", newRole_, aboutRole, roles)->required();
-    one("disable", "Lets none of a user's keys in until it is enabled", "disable bob", disableUser);
-    one("enable", "Lets a disabled user's keys in again", "enable bob", enableUser);
-    one("remove", "Removes a user and the user's keys", "remove bob", removeUser);
+    one("disable", "Ends a user's sessions, and lets no key and no log-in of the user in until it is enabled",
+        "disable bob", disableUser);
+    one("enable", "Lets a disabled user in again", "enable bob", enableUser);
+    one("remove", "Removes a user and the user's keys and sessions", "remove bob", removeUser);
   }
 
   void addKeys() {

@@ -14,10 +14,6 @@ namespace {
 constexpr seconds kRefusalWindow{60};
 constexpr int kRefusalsPerWindow = 10;  // that the audit has a row of; the next one says how many were left out
 
-Error refused() {
-  return {Errc::Unauthenticated, "the user name or the password is wrong"};
-}
-
 Error stopping() {
   return {Errc::Interrupted, "the control plane is shutting down"};
 }
@@ -218,7 +214,7 @@ void Logins::logIn(Attempt attempt, Reply<NewLogin> reply) {
     }
     if (!checked->right || !may) {
       impl.recordRefusal(impl.userNamed(name), request.address, reason);
-      return reply(refused());
+      return reply(noLogin());
     }
     LoginRequest open = request;
     open.newHash = std::move(checked->newHash);

@@ -142,6 +142,8 @@ std::optional<std::string> whatIsWrongWith(std::string_view password, std::strin
   if (password.size() < kMinPasswordBytes)
     return "must have at least " + std::to_string(kMinPasswordBytes) + " bytes: a few words make a good one";
   if (password.size() > kMaxPasswordBytes) return "must have at most " + std::to_string(kMaxPasswordBytes) + " bytes";
+  // HMAC, and so scrypt, takes no notice of zero bytes at the end.
+  if (password.find('\0') != std::string_view::npos) return "must have no zero bytes";
   std::string plain = lower(password);
   const bool common = isCommon(plain);
   const bool named = userName.size() >= kLeastNameBytes && sizeBesides(plain, userName) < kLeastBesidesName;

@@ -17,10 +17,6 @@ Bytes hashOf(std::string_view secret) {
   return toBytes(identity::sha256(asBytes(secret)));
 }
 
-Error loginOver() {
-  return {Errc::Unauthenticated, "the user name or the password is wrong"};
-}
-
 // Makes room for one more session of `user`, and forgets those of all users that are over.
 Status forgetLogins(store::ControlWriter& writer, const LoginRequest& request, WallTime now) {
   VC_TRY_ASSIGN(const auto logins, writer.logins());
@@ -39,6 +35,10 @@ Status forgetLogins(store::ControlWriter& writer, const LoginRequest& request, W
 }
 
 }  // namespace
+
+Error noLogin() {
+  return {Errc::Unauthenticated, "the user name or the password is wrong"};
+}
 
 Result<std::size_t> endLogins(store::ControlWriter& writer, const store::UserId& user) {
   VC_TRY_ASSIGN(const auto logins, writer.logins());
@@ -135,9 +135,9 @@ void People::openLogin(LoginRequest request, Reply<NewLogin> reply) {
         const WallTime at = made.row.createdAt;
         VC_TRY_ASSIGN(const auto users, writer.users());
         const auto user = rowOf(users, request.user.value);
-        if (user == users.end() || user->passwordHash != request.checkedHash) return loginOver();
+        if (user == users.end() || user->passwordHash != request.checkedHash) return noLogin();
         const auto who = principalOf(*user, made.row);
-        if (!who) return loginOver();
+        if (!who) return noLogin();
         VC_TRY(forgetLogins(writer, request, at));
         VC_TRY(writer.putLogin(made.row));
         if (!request.newHash.empty()) {

@@ -1,4 +1,4 @@
-#include "attempts.hpp"
+#include "../src/attempts.hpp"
 
 #include <gtest/gtest.h>
 

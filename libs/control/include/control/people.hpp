@@ -193,6 +193,9 @@ std::string newUserDid(Entropy& entropy);
 // NotFound, of a user that was asked for by `which`.
 Error noUser(std::string_view which);
 
+// Unauthenticated, of whoever does not log in: the same whatever the reason.
+Error noLogin();
+
 // 1 to 64 lower-case letters, digits and . _ -, beginning with a letter or digit.
 bool isUserName(std::string_view text);
 
