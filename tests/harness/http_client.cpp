@@ -48,6 +48,7 @@ std::string lowerCase(std::string_view text) {
 }  // namespace
 
 struct HttpClient::Head {
+  Headers headers;
   int status = 0;
   std::optional<std::size_t> length;
   bool chunked = false, close = false;
@@ -79,8 +80,8 @@ bool HttpClient::connect(Time deadline) {
 }
 
 bool HttpClient::send(const HttpRequest& request, Time deadline) {
-  std::string bytes =
-      request.method + " " + request.path + " HTTP/1.1\r\nHost: 127.0.0.1\r\nAuthorization: Bearer " + token_ + "\r\n";
+  std::string bytes = request.method + " " + request.path + " HTTP/1.1\r\nHost: 127.0.0.1\r\n";
+  if (!token_.empty()) bytes += "Authorization: Bearer " + token_ + "\r\n";
   if (!request.body.empty()) bytes += "Content-Type: application/json\r\n";
   for (const auto& [name, value] : request.headers) bytes += name + ": " + value + "\r\n";
   bytes += "Content-Length: " + std::to_string(request.body.size()) + "\r\n\r\n" + request.body;
@@ -149,6 +150,8 @@ std::optional<HttpClient::Head> HttpClient::readHead(Time deadline) {
     if (text.starts_with("content-length: ")) head.length = number(std::string_view(text).substr(16), 10);
     if (text == "transfer-encoding: chunked") head.chunked = true;
     if (text == "connection: close") head.close = true;
+    const auto colon = line->find(": ");
+    if (colon != std::string::npos) head.headers[text.substr(0, colon)] = line->substr(colon + 2);
   }
 }
 
@@ -168,7 +171,7 @@ std::optional<HttpReply> HttpClient::perform(const HttpRequest& request,
   if (!connect(deadline) || !send(request, deadline)) return std::nullopt;
   const auto head = readHead(deadline);
   if (!head) return std::nullopt;
-  HttpReply reply{head->status, {}};
+  HttpReply reply{head->status, {}, head->headers};
   if (!head->chunked) {
     if (!head->length && head->status != 204) return std::nullopt;
     auto body = readBytes(head->length.value_or(0), deadline);

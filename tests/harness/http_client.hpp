@@ -17,7 +17,8 @@ using Headers = std::map<std::string, std::string>;
 
 struct HttpReply {
   int status = 0;
-  std::string body;
+  std::string body = {};
+  Headers headers = {};  // names in lower case; of those that come twice the last
 };
 
 struct HttpRequest {
@@ -34,6 +35,7 @@ struct ServerEvent {
 // One thread at a time. Blocks in poll(2), never without a limit.
 class HttpClient {
  public:
+  // Without a token no header Authorization is sent.
   HttpClient(std::uint16_t port, std::string token) : port_(port), token_(std::move(token)) {}
   HttpClient(const HttpClient&) = delete;
   HttpClient& operator=(const HttpClient&) = delete;

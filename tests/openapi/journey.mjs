@@ -186,9 +186,30 @@ async function people(call) {
   await call(404, 'revokeKey', {params: {id: 'none'}});
   await call(204, 'revokeKey', {params: {id: key.id, user: 'ann'}});
   await call(401, 'getMe', {key: key.key});
+  await sessions(call, ann.id);
   await call(412, 'removeUser', {params: {id: ann.id, 'If-Match': headers.etag}});
   await call(204, 'removeUser', {params: {id: ann.id, 'If-Match': changed.headers.etag}});
   await call(404, 'removeUser', {params: {id: ann.id}});
+}
+
+// As a browser would: the cookie says who asks, and the token that a page of ours does.
+async function sessions(call, id) {
+  const password = 'correct horse battery staple';
+  await call(401, 'logIn', {key: null, body: {user: 'ann', password}});
+  await call(204, 'setPassword', {params: {id}, body: {password}});
+  await call(404, 'setPassword', {params: {id: 'nobody'}, body: {password}});
+  const {body: begun, headers} = await call(200, 'logIn', {key: null, body: {user: 'ann', password}});
+  const Cookie = headers['set-cookie'][0].split(';')[0];
+  const token = {'X-CSRF-Token': begun.csrfToken};
+  assert.deepEqual((await call(200, 'getSession', {key: null, headers: {Cookie}})).body, begun);
+  assert.equal((await call(200, 'getMe', {key: null, headers: {Cookie}})).body.keyId, null);
+  await call(403, 'setPassword', {key: null, headers: {Cookie}, params: {id}, body: {password, currentPassword: password}});
+  await call(403, 'logOut', {key: null, headers: {Cookie}});
+  await call(403, 'logOut', {key: null, headers: {Cookie, Origin: 'https://evil.example'}, params: token});
+  await call(204, 'logOut', {key: null, headers: {Cookie}, params: token});
+  await call(401, 'getSession', {key: null, headers: {Cookie}});
+  await call(404, 'getSession');
+  await call(404, 'logOut');
 }
 
 async function audit(call) {

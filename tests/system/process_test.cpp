@@ -4,6 +4,7 @@
 #include <sys/stat.h>
 
 #include "gate.hpp"
+#include "http_client.hpp"
 #include "net/io_loop.hpp"
 
 namespace vaultysclaw::system_test {
@@ -325,6 +326,38 @@ TEST_F(Processes, SecretsAreNobodyElsesAndCommandsExplainThemselves) {
   const Output away = cli({"agents"});
   EXPECT_EQ(away.status, 3);
   EXPECT_THAT(away.err, HasSubstr("vaultysclaw control-plane"));
+}
+
+TEST_F(Processes, ALogInWorksInTheRealServerAndOutlastsAKill) {
+  ASSERT_NO_FATAL_FAILURE(startControlPlane());
+  const auto http = [&](const std::string& what, const Headers& headers, const std::string& body = "") {
+    HttpClient client(static_cast<std::uint16_t>(httpPort_), "");
+    const auto space = what.find(' ');
+    return client.exchange({what.substr(0, space), what.substr(space + 1), body, headers}).value_or(HttpReply{});
+  };
+  const std::string words = "a way that is quite long";
+  const Output set =
+      runProcess({"/bin/sh", "-c",
+                  "echo '" + words + "' | '" + kProduct + "' --url http://127.0.0.1:" + std::to_string(httpPort_) +
+                      " --token-file '" + (directory_.path() / "cp/api.token").string() + "' users set-password owner"},
+                 {}, directory_.path());
+  ASSERT_EQ(set.status, 0) << set.err;
+  const HttpReply wrong = http("POST /api/session", {}, R"({"user":"owner","password":"another way"})");
+  EXPECT_EQ(wrong.status, 401) << wrong.body;
+  const HttpReply in = http("POST /api/session", {}, Json{{"user", "owner"}, {"password", words}}.dump());
+  ASSERT_EQ(in.status, 200) << in.body;
+  ASSERT_TRUE(in.headers.contains("set-cookie"));
+  const std::string cookie = in.headers.at("set-cookie").substr(0, in.headers.at("set-cookie").find(';'));
+  const Headers session{{"Cookie", cookie}, {"X-CSRF-Token", Json::parse(in.body).value("csrfToken", "")}};
+
+  killControlPlane();
+  ASSERT_NO_FATAL_FAILURE(startControlPlane());
+  EXPECT_EQ(http("GET /api/me", {{"Cookie", cookie}}).status, 200);
+  EXPECT_EQ(http("POST /api/users", {{"Cookie", cookie}}, R"({"name":"eve"})").status, 403);
+  EXPECT_EQ(http("POST /api/users", session, R"({"name":"eve"})").status, 201);
+  EXPECT_EQ(http("DELETE /api/session", session).status, 204);
+  EXPECT_EQ(http("GET /api/me", {{"Cookie", cookie}}).status, 401);
+  EXPECT_EQ((controlPlane_->out() + controlPlane_->err()).find(cookie.substr(cookie.find('=') + 1)), std::string::npos);
 }
 
 TEST_F(Processes, ASecondControlPlaneOnTheSameDataIsRefused) {

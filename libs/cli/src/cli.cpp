@@ -159,6 +159,9 @@ class CommandLine {
     text(c, "--bind", serve_.bind, "IP address to listen on")->envname("VAULTYSCLAW_BIND");
     c.add_flag("--allow-plaintext-bind", serve_.allowPlaintextBind, "Listens without TLS where others can reach it")
         ->envname("VAULTYSCLAW_ALLOW_PLAINTEXT_BIND");
+    c.add_flag("--tls-in-front", serve_.tlsInFront,
+               "Something in front does TLS and passes the Host header on: people may log in by what comes from there")
+        ->envname("VAULTYSCLAW_TLS_IN_FRONT");
     file(c, "--tls-cert", serve_.tlsCert, "PEM file with the certificate chain")->envname("VAULTYSCLAW_TLS_CERT");
     file(c, "--tls-key", serve_.tlsKey, "PEM file with its key")->envname("VAULTYSCLAW_TLS_KEY");
     c.add_option("--allow-host", serve_.allowedHosts,
@@ -355,7 +358,7 @@ class CommandLine {
   void addUsers() {
     auto& c = command(app_, "users", "Lists who may use this control plane; adds, changes or removes one",
                       "  vaultysclaw users list\n  vaultysclaw users add bob --role admin\n"
-                      "  vaultysclaw users disable bob",
+                      "  vaultysclaw users set-password bob\n  vaultysclaw users disable bob",
                       nullptr);
     c.require_subcommand(1);
     auto& list = command(c, "list", "Lists users", "  vaultysclaw users list --json",
@@ -369,21 +372,33 @@ class CommandLine {
     };
     const std::vector<std::string> roles = {"owner", "admin", "member"};
     const char* aboutRole = "member: reads and runs; admin: operates and manages; owner: manages owners too";
-    auto& add = command(c, "add", "Adds a user, who then needs a key",
-                        "  vaultysclaw users add bob --role member\n"
-                        "  vaultysclaw users add carol --workspaces research,default",
-                        [this](Context& context) { return addUser(context, user_, role_, userWorkspaces_); });
-    add.add_option("user", user_, "Name: 1 to 64 of a-z, 0-9, . _ and -")->required();
-    choice(add, "--role", role_, aboutRole, roles);
-    workspaces(add, userWorkspaces_, "Which to join, by name or id, separated by commas; default without it");
+    auto& add = command(
+        c, "add", "Adds a user, who then needs a key or a password",
+        "  vaultysclaw users add bob --role member\n  vaultysclaw users add carol --workspaces research,default\n"
+        "  pass show bob | vaultysclaw users add bob --password-stdin",
+        [this](Context& context) { return addUser(context, newUser_); });
+    add.add_option("user", newUser_.user, "Name: 1 to 64 of a-z, 0-9, . _ and -")->required();
+    choice(add, "--role", newUser_.role, aboutRole, roles);
+    workspaces(add, newUser_.workspaces, "Which to join, by name or id, separated by commas; default without it");
+    add.add_flag("--password-stdin", newUser_.passwordFromInput, "Sets a password too: a line of standard input");
+    auto& password =
+        command(c, "set-password",
+                "Sets a user's password and ends the user's sessions; asks for it, or takes a line of "
+                "standard input",
+                "  vaultysclaw users set-password bob\n  pass show bob | vaultysclaw users set-password bob",
+                [this](Context& context) { return setUserPassword(context, setPassword_); });
+    password.add_option("user", setPassword_.user, "The user: name or id")->required();
+    password.add_flag("--current", setPassword_.withCurrent,
+                      "Takes the current password first: with it a narrow key sets your own");
     one("show", "Shows one user", "show bob --json", showUser);
     auto& role = command(c, "set-role", "Changes what a user may do at most", "  vaultysclaw users set-role bob admin",
                          [this](Context& context) { return setUserRole(context, user_, newRole_); });
     role.add_option("user", user_, "The user: name or id")->required();
     choice(role, "role", newRole_, aboutRole, roles)->required();
-    one("disable", "Lets none of a user's keys in until it is enabled", "disable bob", disableUser);
-    one("enable", "Lets a disabled user's keys in again", "enable bob", enableUser);
-    one("remove", "Removes a user and the user's keys", "remove bob", removeUser);
+    one("disable", "Ends a user's sessions, and lets no key and no log-in of the user in until it is enabled",
+        "disable bob", disableUser);
+    one("enable", "Lets a disabled user in again", "enable bob", enableUser);
+    one("remove", "Removes a user and the user's keys and sessions", "remove bob", removeUser);
   }
 
   void addKeys() {
@@ -591,8 +606,9 @@ class CommandLine {
   KeysOptions keys_;
   PoliciesOptions policies_;
   std::string policy_;
-  std::string user_, role_ = "member", newRole_;
-  std::vector<std::string> userWorkspaces_;
+  AddUserOptions newUser_;
+  SetPasswordOptions setPassword_;
+  std::string user_, newRole_;
   PageOptions workspacePage_;
   std::string workspace_, workspaceName_;
   std::string agent_, registration_, reason_, message_, intent_, path_, shell_;

@@ -89,9 +89,18 @@ int verifyAudit(Context& context);
 
 // A user is given by name, or by id.
 int listUsers(Context& context, const PageOptions& page);
-// Without `workspaces` the user joins the default one.
-int addUser(Context& context, const std::string& user, const std::string& role,
-            const std::vector<std::string>& workspaces);
+struct AddUserOptions {
+  std::string user;
+  std::string role = "member";
+  std::vector<std::string> workspaces;  // empty: the default one
+  bool passwordFromInput = false;
+};
+int addUser(Context& context, const AddUserOptions& options);
+struct SetPasswordOptions {
+  std::string user;
+  bool withCurrent = false;
+};
+int setUserPassword(Context& context, const SetPasswordOptions& options);
 int showUser(Context& context, const std::string& user);
 int setUserRole(Context& context, const std::string& user, const std::string& role);
 int disableUser(Context& context, const std::string& user);

@@ -107,8 +107,8 @@ class Service {
     did_ = self.didV1().value;
     fingerprint_ = self.fingerprint();
 
-    const std::size_t threads = std::max(2U, std::thread::hardware_concurrency());
-    workers_ = makeThreadPool("vc-worker", threads, 10'000);
+    threads_ = std::max(2U, std::thread::hardware_concurrency());
+    workers_ = makeThreadPool("vc-worker", threads_, 10'000);
     loop_ = std::make_unique<net::IoLoop>();
     Status made;
     loop_->runBlocking([&] { made = makeOnLoop(std::move(self)); });
@@ -177,6 +177,9 @@ class Service {
     rest.version = VC_VERSION;
     rest.allowedHosts = options_.allowedHosts;
     rest.allowedHosts.push_back(options_.bind);
+    rest.tlsInFront = options_.tlsInFront ? control::TlsInFront::Yes : control::TlsInFront::No;
+    // One worker stays for signatures, however many people log in.
+    rest.logins.maxHashesAtOnce = std::min(rest.logins.maxHashesAtOnce, threads_ - 1);
     VC_TRY_ASSIGN(api_, control::makeRestApi(ports, *plane_, std::move(rest)));
     return {};
   }
@@ -231,6 +234,7 @@ class Service {
   std::unique_ptr<control::ControlPlane> plane_;
   std::unique_ptr<control::RestApi> api_;
   std::unique_ptr<net::Server> httpServer_, wsServer_;
+  std::size_t threads_ = 2;
   fs::path tokenFile_;
   std::string did_, fingerprint_;
   std::uint16_t httpPort_ = 0, wsPort_ = 0;

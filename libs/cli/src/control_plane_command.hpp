@@ -15,6 +15,7 @@ struct ControlPlaneOptions {
   std::uint16_t httpPort = 3000, wsPort = 8080;  // 0: any free one
   std::string bind = "127.0.0.1";
   bool allowPlaintextBind = false;
+  bool tlsInFront = false;
   std::string tlsCert, tlsKey;
   std::vector<std::string> allowedHosts;
   std::string logLevel = "info", logFormat = "text";

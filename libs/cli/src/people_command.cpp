@@ -1,7 +1,10 @@
 // Users and their API keys.
+#include "base/bytes.hpp"
 #include "base/json_writer.hpp"
 #include "base/ports.hpp"
+#include "base/utf8.hpp"
 #include "commands.hpp"
+#include "secret_input.hpp"
 
 namespace vaultysclaw::cli {
 namespace {
@@ -11,11 +14,12 @@ std::string stateOf(const Json& user) {
 }
 
 void printUsers(Context& context, const Json& users) {
-  Table table({"NAME", "ROLE", "STATE", "CREATED", "ID"});
+  Table table({"NAME", "ROLE", "STATE", "PASSWORD", "CREATED", "ID"});
   for (const Json& user : users) {
     table.row({{textOf(user, "name"), Style::Bold},
                {textOf(user, "role"), {}},
                {stateOf(user), user.value("disabled", false) ? Style::Warning : Style::Plain},
+               {user.value("hasPassword", false) ? "set" : "none", {}},
                {shortTime(textOf(user, "createdAt")), {}},
                {textOf(user, "id"), Style::Dim}});
   }
@@ -42,6 +46,34 @@ int changeUser(Context& context, const std::string& user, const std::string& bod
   return printUser(context, *answer);
 }
 
+// A new password, which a terminal asks for twice.
+std::optional<std::string> newPassword(Context& context, const std::string& user) {
+  auto password = readSecret(context, "New password for " + user);
+  if (!password) return std::nullopt;
+  const bool terminal = context.environment().inTerminal == Terminal::Yes;
+  auto again = terminal ? readSecret(context, "The same again") : password;
+  const bool same = again == password;
+  const bool text = isValidUtf8(*password);
+  if (again) wipe(*again);
+  if (again && same && text) return password;
+  wipe(*password);
+  if (again) context.fail(kFailed, same ? "the password is not UTF-8" : "these were two different ones");
+  return std::nullopt;
+}
+
+bool sendPassword(Context& context, const std::string& user, std::string password, std::string current) {
+  JsonWriter w;
+  w.beginObject().member("password", password);
+  if (!current.empty()) w.member("currentPassword", current);
+  w.endObject();
+  std::string body = w.take();
+  const bool set = context.call("POST", "/api/users/" + percentEncode(user) + "/password", body).has_value();
+  wipe(body);
+  wipe(password);
+  wipe(current);
+  return set;
+}
+
 std::string ofUser(const std::string& user, const char* separator) {
   return user.empty() ? "" : separator + ("user=" + percentEncode(user));
 }
@@ -57,19 +89,29 @@ int listUsers(Context& context, const PageOptions& page) {
   return kOk;
 }
 
-int addUser(Context& context, const std::string& user, const std::string& role,
-            const std::vector<std::string>& workspaces) {
+int addUser(Context& context, const AddUserOptions& options) {
+  const std::string& user = options.user;
+  std::optional<std::string> password;
+  if (options.passwordFromInput && !(password = newPassword(context, user))) return context.exitCode();
   JsonWriter w;
-  w.beginObject().member("name", user).member("role", role);
-  if (!workspaces.empty()) {
+  w.beginObject().member("name", user).member("role", options.role);
+  if (!options.workspaces.empty()) {
     w.key("workspaces").beginArray();
-    for (const std::string& workspace : workspaces) w.value(workspace);
+    for (const std::string& workspace : options.workspaces) w.value(workspace);
     w.endArray();
   }
   w.endObject();
   auto answer = context.call("POST", "/api/users", w.take());
   if (!answer) return context.exitCode();
-  if (!context.json())
+  if (password) {
+    if (!sendPassword(context, textOf(answer->body, "id"), std::move(*password), "")) {
+      context.err() << "  The user was added, without a password. 'vaultysclaw users set-password "
+                    << terminalText(user) << "' sets one.\n";
+      return context.exitCode();
+    }
+    answer->body["hasPassword"] = true;
+    answer->raw = answer->body.dump();
+  } else if (!context.json())
     context.err() << "'vaultysclaw keys create --user " << terminalText(user) << "' makes a key for this user.\n";
   return printUser(context, *answer);
 }
@@ -83,6 +125,26 @@ int setUserRole(Context& context, const std::string& user, const std::string& ro
   JsonWriter w;
   w.beginObject().member("role", role).endObject();
   return changeUser(context, user, w.take());
+}
+
+int setUserPassword(Context& context, const SetPasswordOptions& options) {
+  std::string current;
+  if (options.withCurrent) {
+    auto given = readSecret(context, "Current password of " + options.user);
+    if (!given) return context.exitCode();
+    current = std::move(*given);
+  }
+  auto password = newPassword(context, options.user);
+  if (!password) return wipe(current), context.exitCode();
+  if (!sendPassword(context, options.user, std::move(*password), std::move(current))) return context.exitCode();
+  if (context.json()) {
+    JsonWriter w;
+    w.beginObject().member("passwordSet", options.user).endObject();
+    context.out() << w.take() << '\n';
+  } else {
+    context.out() << "The password of " << terminalText(options.user) << " is set, and the sessions have ended.\n";
+  }
+  return kOk;
 }
 
 int disableUser(Context& context, const std::string& user) {

@@ -3,10 +3,10 @@
 #include <algorithm>
 
 #include "audit.hpp"
-#include "book.hpp"
 #include "control/workspaces.hpp"
 #include "identity/tokens.hpp"
 #include "journal.hpp"
+#include "people_rows.hpp"
 
 namespace vaultysclaw::control {
 namespace {
@@ -14,55 +14,6 @@ namespace {
 constexpr seconds kNoteUseEvery{60};
 // Of one user; then the oldest revoked one is forgotten.
 constexpr std::size_t kMaxKeyRowsPerUser = 100;
-
-Error denied(std::string text) {
-  return {Errc::PolicyDenied, std::move(text)};
-}
-
-template <class Rows>
-auto rowOf(Rows& rows, std::string_view id) {
-  return std::find_if(rows.begin(), rows.end(), [&](const auto& row) { return row.id.value == id; });
-}
-
-template <class Rows>
-auto userOf(Rows& rows, std::string_view idOrName) {
-  const auto byId = rowOf(rows, idOrName);
-  if (byId != rows.end()) return byId;
-  return std::find_if(rows.begin(), rows.end(), [&](const auto& row) { return row.name == idOrName; });
-}
-
-bool worksAt(const store::ApiTokenRow& key, WallTime now) {
-  return !key.revokedAt && (!key.expiresAt || *key.expiresAt > now);
-}
-
-std::optional<Principal> principalOf(const store::UserRow& user, const store::ApiTokenRow& key) {
-  const auto role = roleFrom(user.role);
-  if (!role || user.disabled) return std::nullopt;
-  return Principal{user.id, user.name, *role, Scopes::fromText(key.scopes), key.id, key.expiresAt};
-}
-
-Role roleOf(const store::UserRow& user) {
-  return roleFrom(user.role).value_or(Role::Owner);  // of an unknown one nobody but an owner may change anything
-}
-
-// All users and keys as the writer sees them, and the caller.
-struct Present {
-  std::vector<store::UserRow> users;
-  std::vector<store::ApiTokenRow> keys;
-  Principal by;
-};
-Result<Present> look(store::ControlWriter& writer, const Principal& by, WallTime now, Permission permission) {
-  Present present;
-  VC_TRY_ASSIGN(present.by, stillMay(writer, by, now, permission));
-  VC_TRY_ASSIGN(present.users, writer.users());
-  VC_TRY_ASSIGN(present.keys, writer.apiTokens());
-  return present;
-}
-
-Status mayManage(const Principal& by, const store::UserRow& user) {
-  if (roleOf(user) == Role::Owner && by.role != Role::Owner) return denied("only an owner may change an owner");
-  return {};
-}
 
 Status keepsAnOwner(const std::vector<store::UserRow>& users, const store::UserRow& without) {
   const bool another = std::any_of(users.begin(), users.end(), [&](const store::UserRow& user) {
@@ -109,12 +60,18 @@ Status forgetOldest(store::ControlWriter& writer, const std::vector<store::ApiTo
 
 Result<Principal> stillMay(store::ControlReader& reader, const Principal& by, WallTime now, Permission permission) {
   VC_TRY_ASSIGN(const auto users, reader.users());
-  VC_TRY_ASSIGN(const auto keys, reader.apiTokens());
   const auto user = rowOf(users, by.user.value);
-  const auto key = rowOf(keys, by.key.value);
-  if (user != users.end() && key != keys.end() && worksAt(*key, now)) {
-    if (auto still = principalOf(*user, *key); still && mayDo(*still, permission)) return std::move(*still);
+  std::optional<Principal> still;
+  if (user != users.end() && by.login) {
+    VC_TRY_ASSIGN(const auto logins, reader.logins());
+    const auto login = rowOf(logins, by.login->value);
+    if (login != logins.end() && login->user == user->id && login->expiresAt > now) still = principalOf(*user, *login);
+  } else if (user != users.end()) {
+    VC_TRY_ASSIGN(const auto keys, reader.apiTokens());
+    const auto key = rowOf(keys, by.key.value);
+    if (key != keys.end() && key->user == user->id && worksAt(*key, now)) still = principalOf(*user, *key);
   }
+  if (still && mayDo(*still, permission)) return std::move(*still);
   return denied("what you may do has just changed");
 }
 
@@ -136,6 +93,8 @@ Result<std::unique_ptr<People>> People::create(ControlPorts ports) {
   const auto read = [&](store::ControlReader& reader) -> Status {
     VC_TRY_ASSIGN(people->users_, reader.users());
     VC_TRY_ASSIGN(people->keys_, reader.apiTokens());
+    VC_TRY_ASSIGN(auto logins, reader.logins());
+    people->follow(std::move(logins));
     return {};
   };
   VC_TRY(ports.store.readBlocking(read));
@@ -197,28 +156,35 @@ std::vector<store::ApiTokenRow> People::keysOf(const store::UserId& user) const 
 }
 
 template <class T>
-void People::commit(std::function<Result<T>(store::ControlWriter&)> work, Reply<T> reply,
-                    std::function<void()> follow) {
+void People::commit(std::function<Result<T>(store::ControlWriter&)> work, Reply<T> reply, std::function<void()> then) {
   struct Rows {
     std::vector<store::UserRow> users;
     std::vector<store::ApiTokenRow> keys;
+    std::vector<store::LoginRow> logins;
   };
   commitChange<T, Rows>(
       ports_, alive_, std::move(work),
       [](store::ControlReader& reader, Rows& rows) -> Status {
         VC_TRY_ASSIGN(rows.users, reader.users());
         VC_TRY_ASSIGN(rows.keys, reader.apiTokens());
+        VC_TRY_ASSIGN(rows.logins, reader.logins());
         return {};
       },
-      [this, follow = std::move(follow)](Rows rows) {
+      [this, then = std::move(then)](Rows rows) {
         const bool changed = rows.users != users_;
         users_ = std::move(rows.users);
         keys_ = std::move(rows.keys);
-        if (follow) follow();
+        follow(std::move(rows.logins));
+        if (then) then();
         if (changed && onUsersChanged) onUsersChanged();
       },
       std::move(reply));
 }
+// For people_logins.cpp.
+template void People::commit(std::function<Result<NewLogin>(store::ControlWriter&)> work, Reply<NewLogin> reply,
+                             std::function<void()> then);
+template void People::commit(std::function<Result<std::monostate>(store::ControlWriter&)> work,
+                             Reply<std::monostate> reply, std::function<void()> then);
 
 void People::addUser(Principal by, std::string userName, Role role, std::optional<std::vector<std::string>> workspaces,
                      Reply<store::UserRow> reply) {
@@ -268,6 +234,7 @@ void People::changeUser(Principal by, store::UserId id, UserChange change, std::
         if (row.disabled || row.role != name(Role::Owner)) VC_TRY(keepsAnOwner(now.users, *found));
         ++row.version;
         VC_TRY(writer.putUser(row));
+        if (row.disabled) VC_TRY(endLogins(writer, row.id));
         VC_TRY(appendAudit(writer, at, now.by, "user.change", id.value,
                            details({{"name", row.name}, {"from", stateText(*found)}, {"to", stateText(row)}})));
         return ChangedUser{row, false};

@@ -77,7 +77,7 @@ std::string_view name(Permission permission) {
     case Permission::Open:
       return "none";
     case Permission::Own:
-      return "any key";
+      return "any key or session";
     case Permission::Read:
       return "scope read";
     case Permission::Oversee:

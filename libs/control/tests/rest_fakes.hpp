@@ -119,6 +119,11 @@ class ScriptedPlane final : public ControlPlane {
     ASSERT_TRUE(policies.ok());
     policies_ = std::move(*policies);
   }
+  // As a plane that is destroyed.
+  void close() {
+    people_.reset();
+    workspaces_.reset();
+  }
   const identity::VaultysId& self() const override { return self_; }
   People& people() override { return *people_; }
   Workspaces& workspaces() override { return *workspaces_; }

@@ -3,8 +3,10 @@
 
 #include <functional>
 #include <initializer_list>
+#include <map>
 #include <memory>
 #include <optional>
+#include <set>
 #include <string>
 #include <string_view>
 #include <vector>
@@ -58,14 +60,15 @@ enum class Permission : std::uint8_t {
 };
 std::string_view name(Permission permission);
 
-// Who asks: a user by one of the user's keys, as both were when the request came.
+// Who asks: a user by one of the user's keys or in a session, as both were when the request came.
 struct Principal {
   store::UserId user{};
   std::string userName{};
   Role role = Role::Member;
-  Scopes scopes{};  // the key's
-  TokenId key{};
+  Scopes scopes{};  // the key's; all in a session
+  TokenId key{};    // empty in a session
   std::optional<WallTime> keyExpiresAt{};
+  std::optional<store::LoginId> login{};  // the session
 
   std::string actor() const { return "user:" + userName; }
   Scopes effective() const;  // of the key's scopes those that the role has
@@ -93,12 +96,33 @@ struct NewKey {
   std::string secret;  // shown this once
 };
 
+// A user who has shown the password that makes `checkedHash`.
+struct LoginRequest {
+  store::UserId user;
+  std::string checkedHash;
+  std::string newHash;                     // of the same password at today's cost; empty: the old one stays
+  std::optional<store::LoginId> replaces;  // a session that ends with this one's begin
+  std::string address;
+  Duration idle, lifetime;
+};
+struct NewLogin {
+  store::LoginRow row;
+  std::string secret;  // the cookie
+};
+struct PasswordChange {
+  store::UserId user;
+  std::string newHash;
+  // What the current password was checked against; absent: it was not shown.
+  std::optional<std::string> checkedHash;
+};
+
 // Owned by the control plane. Confined to ports.loop, callbacks too; every reply comes exactly once, never before the
 // call returns. What a change needs is checked again where it is written, so that of two at once the second sees the
 // first. Changes count from the next request on. Nothing here blocks the loop but create(), which is for the start.
 class People {
  public:
   static constexpr std::size_t kMaxUsers = 1000, kMaxKeysPerUser = 50;  // keys that are not revoked
+  static constexpr std::size_t kMaxLoginsPerUser = 20;                  // then the oldest goes
 
   static Result<std::unique_ptr<People>> create(ControlPorts ports);
 
@@ -124,6 +148,25 @@ class People {
   // `user`: id or name of whose key it is; absent: the caller's own. NotFound for another's key.
   void revokeKey(Principal by, TokenId key, std::optional<std::string> user, Reply<std::monostate> reply);
 
+  // Whose session a cookie is. Nothing when it is unknown, over or not used for `idle`, or its user is disabled or
+  // gone. Notes its use at most once a minute.
+  std::optional<Principal> authenticateLogin(std::string_view secret, Duration idle);
+  const store::LoginRow* login(const store::LoginId& id) const;
+  std::size_t countLogins() const { return logins_.size(); }
+  // Whether this user has a session that began there.
+  bool isKnownAt(const store::UserId& user, std::string_view address) const;
+  // Unauthenticated when the user is gone or disabled, or has another password by now.
+  void openLogin(LoginRequest request, Reply<NewLogin> reply);
+  // Ends the caller's session.
+  void closeLogin(Principal by, Reply<std::monostate> reply);
+  // Ends all sessions of that user. Errors: PolicyDenied, NotFound, Conflict (the password was changed meanwhile).
+  void setPassword(Principal by, PasswordChange change, Reply<std::monostate> reply);
+  // Whether `by` may set it: the own one or, as one who manages, that of another. A password opens all that its user
+  // may do, for as long as there is the user, so a key that gives less, or ends, sets none unless who asks
+  // `knowsCurrent`.
+  enum class KnowsCurrent : bool { No, Yes };
+  static Status maySetPassword(const Principal& by, const store::UserRow& user, KnowsCurrent knows);
+
   // Told after a commit that changed a user, before its reply. Set by the control plane.
   std::function<void()> onUsersChanged;
   // The same of one that has come, with the user's workspaces, or gone. Set by the workspaces.
@@ -134,12 +177,18 @@ class People {
   explicit People(ControlPorts ports) : ports_(ports) {}
   template <class T>
   void commit(std::function<Result<T>(store::ControlWriter&)> work, Reply<T> reply,
-              std::function<void()> follow = nullptr);
+              std::function<void()> then = nullptr);
   void noteUse(store::ApiTokenRow& key);
+  void noteUse(store::LoginRow& login);
+  void noteLogins();
+  void follow(std::vector<store::LoginRow> logins);
 
   ControlPorts ports_;
   std::vector<store::UserRow> users_;
   std::vector<store::ApiTokenRow> keys_;
+  std::map<Bytes, store::LoginRow> logins_;  // by hash
+  std::set<store::LoginId> unnoted_;         // were used, and the store does not know
+  Timer noteTimer_;
   std::shared_ptr<char> alive_ = std::make_shared<char>();
 };
 
@@ -149,6 +198,9 @@ std::string newUserDid(Entropy& entropy);
 
 // NotFound, of a user that was asked for by `which`.
 Error noUser(std::string_view which);
+
+// Unauthenticated, of whoever does not log in: the same whatever the reason.
+Error noLogin();
 
 // 1 to 64 lower-case letters, digits and . _ -, beginning with a letter or digit.
 bool isUserName(std::string_view text);

@@ -6,9 +6,13 @@
 #include <vector>
 
 #include "control/control_plane.hpp"
+#include "control/logins.hpp"
 #include "net/http.hpp"
 
 namespace vaultysclaw::control {
+
+// Whether something in front of us does TLS, so that what comes unencrypted was protected on the way there.
+enum class TlsInFront : bool { No, Yes };
 
 struct RestOptions {
   std::string version = "0.1.0";
@@ -17,7 +21,9 @@ struct RestOptions {
   std::vector<std::string> allowedHosts;
   Duration keepAliveInterval = seconds(15);  // of event streams
   std::size_t maxFailedLogins = 10;          // per address and minute; then 429. A right token always passes
-  std::size_t maxRequestsPerKey = 600'000;   // per minute; then 429
+  std::size_t maxRequestsPerKey = 600'000;   // per key or session and minute; then 429
+  TlsInFront tlsInFront = TlsInFront::No;
+  LoginOptions logins = {};
 };
 
 // Confined to the control plane's loop. Owned by main(); the ControlPlane must outlive it. Requests under way when it

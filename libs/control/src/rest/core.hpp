@@ -7,6 +7,7 @@
 #include <vector>
 
 #include "base/json_writer.hpp"
+#include "control/logins.hpp"
 #include "control/people.hpp"
 #include "control/rest_api.hpp"
 #include "control/workspaces.hpp"
@@ -58,7 +59,10 @@ class Core : public std::enable_shared_from_this<Core> {
   Core(ControlPorts ports, ControlPlane& plane, RestOptions options);
   void handle(std::shared_ptr<net::HttpExchange> exchange);
   // The control plane may go from here on; answers under way keep this object.
-  void close() { closed_ = true; }
+  void close() {
+    closed_ = true;
+    logins_.close();
+  }
 
   // routes_system.cpp
   void health(Call call);
@@ -121,6 +125,12 @@ class Core : public std::enable_shared_from_this<Core> {
   void addPolicy(Call call);
   void revokePolicy(Call call);
 
+  // routes_session.cpp
+  void logIn(Call call);
+  void session(Call call);
+  void logOut(Call call);
+  void setPassword(Call call);
+
  private:
   // Whether the route that this asks for answers without a key.
   static bool isOpen(const net::HttpRequest& request, std::string_view path);
@@ -140,6 +150,9 @@ class Core : public std::enable_shared_from_this<Core> {
   std::function<void(Result<ControlPlane::StartedChat>)> replyStream(const Call& call,
                                                                      const std::shared_ptr<EventStream>& stream,
                                                                      std::optional<ConversationId> shown);
+  // Answers 429 and is true when this attempt has to wait.
+  bool mustWait(const Call& call, const std::string& userName) const;
+  void respondSession(const Call& call, const Principal& who, const std::string& secret, net::Headers headers) const;
   // Answers with the agent as it is now.
   Reply<AgentView> replyAgent(const Call& call);
   // Every agent that a request names comes through these two. They answer 404, and return nothing, for text that is no
@@ -172,6 +185,7 @@ class Core : public std::enable_shared_from_this<Core> {
   RestOptions options_;
   People& people_;  // the plane's, as the next
   Workspaces& workspaces_;
+  Logins logins_;
   Gatekeeper gatekeeper_;
   std::unique_ptr<const OpenApi> document_;
   SteadyTime documentsSince_;  // a minute begins
@@ -196,6 +210,8 @@ void readWork(Body& body, const Call& call, RunRequest& into);
 // `ttlSeconds`, at most `maxTtl`, and the idempotency key: a member of the body or the header Idempotency-Key.
 void readDurability(Body& body, const net::HttpRequest& request, seconds maxTtl, RunRequest& into);
 ApiError notAllowed(Permission needs);
+void writeUser(JsonWriter& w, const store::UserRow& row);
+void writeScopes(JsonWriter& w, Scopes scopes);
 // What every answer carries: nothing is cached, sniffed or framed.
 net::Headers commonHeaders();
 

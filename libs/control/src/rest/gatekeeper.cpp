@@ -2,6 +2,8 @@
 
 #include <algorithm>
 
+#include "rest/browser.hpp"
+
 namespace vaultysclaw::control::rest {
 namespace {
 
@@ -69,46 +71,71 @@ Gatekeeper::Counted& Gatekeeper::countOf(Table& table, std::string key, SteadyTi
   return found;
 }
 
+std::variant<Principal, ApiError> Gatekeeper::countRequest(Principal who) {
+  const SteadyTime now = clock_.steady();
+  Counted& requests = countOf(requests_, who.login ? who.login->value : who.key.value, now);
+  if (++requests.count <= options_.maxRequests) return who;
+  const auto left = std::chrono::ceil<seconds>(requests.windowStart + kWindow - now);
+  return ApiError{Errc::Busy,
+                  "too many requests " + std::string(who.login ? "in this session" : "with this API key") + ": wait " +
+                      std::to_string(left.count()) + " s",
+                  0,
+                  {},
+                  {{"Retry-After", std::to_string(left.count())}}};
+}
+
+ApiError Gatekeeper::countFailure(const net::HttpRequest& request, std::string_view what, std::string text) {
+  Counted& failures = countOf(failures_, request.peer.address, clock_.steady());
+  if (failures.count >= options_.maxFailed) {
+    return {Errc::Busy,
+            "too many requests with a wrong token from this address: wait a minute",
+            0,
+            {},
+            {{"Retry-After", "60"}}};
+  }
+  if (++failures.count == 1)
+    log_.warn("rest", "wrong " + std::string(what) + " from " + printable(request.peer.address, 64));
+  return unauthenticated(std::move(text), "Bearer realm=\"vaultysclaw\", error=\"invalid_token\"");
+}
+
+std::variant<Principal, ApiError> Gatekeeper::admitSession(const net::HttpRequest& request, std::string_view secret) {
+  auto who = people_.authenticateLogin(secret, options_.idle);
+  if (!who) return countFailure(request, "session", "this session is over: log in again");
+  const bool changes = request.method != "GET" && request.method != "HEAD";
+  if (changes ? !isSameOrigin(request, wayOf(request, options_.tlsInFront)) : isForeign(request))
+    return ApiError{Errc::PolicyDenied, "a page of another origin may not use this session", 0, {}, {}};
+  if (changes && !hasCsrfToken(request, secret))
+    return ApiError{
+        Errc::PolicyDenied,
+        "in a session this needs the header X-CSRF-Token with the session's csrfToken: GET /api/session has "
+        "it",
+        0,
+        {},
+        {}};
+  return countRequest(std::move(*who));
+}
+
 std::variant<Principal, ApiError> Gatekeeper::admit(const net::HttpRequest& request) {
-  const auto header = request.header("authorization").value_or("");
+  const auto header = request.header("authorization");
+  if (!header) {
+    if (const auto secret = cookieOf(request, wayOf(request, options_.tlsInFront)))
+      return admitSession(request, *secret);
+  }
   constexpr std::string_view kScheme = "bearer ";
   std::string_view token;
-  if (header.size() > kScheme.size() && lower(header.substr(0, kScheme.size())) == kScheme) {
-    token = header.substr(kScheme.size());
+  if (header && header->size() > kScheme.size() && lower(header->substr(0, kScheme.size())) == kScheme) {
+    token = header->substr(kScheme.size());
     while (!token.empty() && token.front() == ' ') token.remove_prefix(1);
   }
   if (token.empty()) {
     return unauthenticated(
         "a token is needed: send 'Authorization: Bearer TOKEN' with an API key, for example what stands in the control "
-        "plane's api.token file",
+        "plane's api.token file, or log in with POST /api/session",
         "Bearer realm=\"vaultysclaw\"");
   }
-
-  const SteadyTime now = clock_.steady();
-  if (auto who = people_.authenticate(token)) {
-    Counted& requests = countOf(requests_, who->key.value, now);
-    if (++requests.count > options_.maxRequests) {
-      const auto left = std::chrono::ceil<seconds>(requests.windowStart + kWindow - now);
-      return ApiError{Errc::Busy,
-                      "too many requests with this API key: wait " + std::to_string(left.count()) + " s",
-                      0,
-                      {},
-                      {{"Retry-After", std::to_string(left.count())}}};
-    }
-    return std::move(*who);
-  }
-  Counted& failures = countOf(failures_, request.peer.address, now);
-  if (failures.count >= options_.maxFailed) {
-    return ApiError{Errc::Busy,
-                    "too many requests with a wrong token from this address: wait a minute",
-                    0,
-                    {},
-                    {{"Retry-After", "60"}}};
-  }
-  if (++failures.count == 1) log_.warn("rest", "wrong API token from " + printable(request.peer.address, 64));
-  return unauthenticated(
-      "this token is not known here, or no longer: it may be revoked or expired, or its user disabled",
-      "Bearer realm=\"vaultysclaw\", error=\"invalid_token\"");
+  if (auto who = people_.authenticate(token)) return countRequest(std::move(*who));
+  return countFailure(request, "API token",
+                      "this token is not known here, or no longer: it may be revoked or expired, or its user disabled");
 }
 
 }  // namespace vaultysclaw::control::rest

@@ -39,7 +39,7 @@ Json reference(std::string_view response) {
   return {{"$ref", "#/components/responses/" + std::string(response)}};
 }
 
-// What the key must have, as roles of the security scheme.
+// What the key must have, as roles of the security scheme; a session will do too.
 Json securityOf(Permission needs) {
   std::string_view scope;
   switch (needs) {
@@ -63,7 +63,7 @@ Json securityOf(Permission needs) {
   }
   Json scopes = Json::array();
   if (!scope.empty()) scopes.push_back(scope);
-  return Json::array({Json{{"apiKey", std::move(scopes)}}});
+  return Json::array({Json{{"apiKey", std::move(scopes)}}, Json{{"session", Json::array()}}});
 }
 
 // The answers that follow from what a route needs and takes, beside its own; by status.
@@ -75,7 +75,7 @@ Json answersOf(const Json& operation, Permission needs) {
   if (needs != Permission::Open) {
     all.emplace("401", reference("Unauthenticated"));
     all.emplace("429", reference("Busy"));
-    if (needs != Permission::Own) all.emplace("403", reference("Denied"));
+    all.emplace("403", reference("Denied"));
   }
   if (operation.contains("requestBody")) {
     all.emplace("413", reference("TooLarge"));

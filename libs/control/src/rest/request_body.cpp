@@ -119,6 +119,18 @@ std::string Body::requiredText(std::string_view name, std::size_t maxBytes) {
   return value.value_or("");
 }
 
+std::optional<SecretBytes> Body::secret(std::string_view name, std::size_t maxBytes) {
+  Member* member = present(name);
+  if (member == nullptr) return std::nullopt;
+  auto value = text(name, maxBytes);
+  wipe(member->raw);
+  member->raw = "null";
+  if (!value) return std::nullopt;
+  SecretBytes secret(asBytes(*value));
+  wipe(*value);
+  return secret;
+}
+
 std::optional<std::int64_t> Body::integer(std::string_view name, std::int64_t min, std::int64_t max) {
   Member* member = present(name);
   if (member == nullptr) return std::nullopt;

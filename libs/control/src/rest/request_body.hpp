@@ -8,6 +8,7 @@
 #include <string_view>
 #include <vector>
 
+#include "base/bytes.hpp"
 #include "net/http.hpp"
 #include "protocol/messages.hpp"
 #include "rest/api_error.hpp"
@@ -27,6 +28,8 @@ class Body {
 
   std::optional<std::string> text(std::string_view name, std::size_t maxBytes = 4096);
   std::string requiredText(std::string_view name, std::size_t maxBytes = 4096);
+  // Text that is wiped here once it is taken. What the HTTP server has of it is not.
+  std::optional<SecretBytes> secret(std::string_view name, std::size_t maxBytes);
   std::optional<std::int64_t> integer(std::string_view name, std::int64_t min, std::int64_t max);
   std::optional<bool> flag(std::string_view name);
   std::optional<std::vector<std::string>> textList(std::string_view name, std::size_t maxItems, std::size_t maxBytes);

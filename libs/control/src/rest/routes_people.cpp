@@ -6,12 +6,6 @@ namespace {
 
 constexpr std::size_t kMaxNameBytes = 64;
 
-void writeScopes(JsonWriter& w, Scopes scopes) {
-  w.key("scopes").beginArray();
-  for (const std::string& word : scopes.words()) w.value(word);
-  w.endArray();
-}
-
 void writeKey(JsonWriter& w, const store::ApiTokenRow& row, const std::string* secret = nullptr) {
   w.beginObject();
   w.member("id", row.id.value);
@@ -36,6 +30,12 @@ std::optional<Role> readRole(Body& body) {
 
 }  // namespace
 
+void writeScopes(JsonWriter& w, Scopes scopes) {
+  w.key("scopes").beginArray();
+  for (const std::string& word : scopes.words()) w.value(word);
+  w.endArray();
+}
+
 void Core::writeUser(JsonWriter& w, const store::UserRow& row) const {
   w.beginObject();
   w.member("id", row.id.value);
@@ -44,6 +44,7 @@ void Core::writeUser(JsonWriter& w, const store::UserRow& row) const {
   w.member("role", row.role);
   w.member("disabled", row.disabled);
   writeIds(w, "workspaces", workspaces_.of(row.id));
+  w.member("hasPassword", !row.passwordHash.empty());
   w.member("createdAt", toIso8601(row.createdAt));
   w.member("version", row.version);
   w.endObject();
@@ -65,7 +66,12 @@ void Core::me(Call call) {
   } else {
     w.null();
   }
-  w.member("keyId", who.key.value);
+  w.key("keyId");
+  if (who.login) {
+    w.null();
+  } else {
+    w.value(who.key.value);
+  }
   writeTimeOrNull(w, "keyExpiresAt", who.keyExpiresAt);
   writeScopes(w, who.effective());
   w.endObject();

@@ -25,7 +25,8 @@ void Core::health(Call call) {
 void Core::metrics(Call call) {
   net::HttpResponse response;
   response.headers = {{"Content-Type", "text/plain; version=0.0.4; charset=utf-8"}};
-  response.body = metricsText(plane_.counters(), options_.version, secondsSince(started_, ports_.clock.steady()));
+  response.body = metricsText(plane_.counters(), logins_.counters(), options_.version,
+                              secondsSince(started_, ports_.clock.steady()));
   respond(call, std::move(response));
 }
 

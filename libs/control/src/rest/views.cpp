@@ -246,7 +246,8 @@ protocol::ResourceLimits limitsFrom(const std::string& text) {
   return limits;
 }
 
-std::string metricsText(const Counters& c, const std::string& version, double uptimeSeconds) {
+std::string metricsText(const Counters& c, const LoginCounters& logins, const std::string& version,
+                        double uptimeSeconds) {
   std::string out;
   const auto metric = [&](const char* name, const char* type, const char* help, const std::string& value) {
     const std::string full = std::string("vaultysclaw_") + name;
@@ -286,6 +287,11 @@ std::string metricsText(const Counters& c, const std::string& version, double up
   counter("messages_received_total", "Messages from agents.", c.messagesIn);
   counter("messages_sent_total", "Messages to agents.", c.messagesOut);
   counter("messages_refused_total", "Messages from agents that broke a rule.", c.messagesRefused);
+  gauge("sessions", "Sessions of people that are kept, those that are over and not forgotten yet included.",
+        logins.sessions);
+  counter("logins_succeeded_total", "Times that somebody logged in.", logins.succeeded);
+  counter("logins_refused_total", "Passwords that were wrong.", logins.refused);
+  counter("password_hashes_total", "Times that a password was hashed, to check it or to store it.", logins.scryptRuns);
   return out;
 }
 

@@ -7,6 +7,7 @@
 
 #include "base/json_writer.hpp"
 #include "control/control_plane.hpp"
+#include "control/logins.hpp"
 
 namespace vaultysclaw::control::rest {
 
@@ -56,6 +57,7 @@ std::vector<std::string> capabilitiesFrom(const std::string& json);
 protocol::ResourceLimits limitsFrom(const std::string& json);
 
 // Prometheus text format 0.0.4.
-std::string metricsText(const Counters& counters, const std::string& version, double uptimeSeconds);
+std::string metricsText(const Counters& counters, const LoginCounters& logins, const std::string& version,
+                        double uptimeSeconds);
 
 }  // namespace vaultysclaw::control::rest
