@@ -358,6 +358,7 @@ class AgentCore : public std::enable_shared_from_this<AgentCore> {
   std::optional<identity::VaultysId> controlPlane_;
   std::string trustedDid_;              // the only one to pin, if the state names it
   identity::Features listed_;           // what the pinned one listed last
+  std::optional<identity::Sha256> storedDelegations_;  // digest of what the state has
   bool strictDelegations_ = false;      // those in force were checked by the rules of intent-v2
   std::vector<std::string> announced_;  // capabilities that the next handshake names
   std::optional<milliseconds> serverClock_;

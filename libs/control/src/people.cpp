@@ -266,8 +266,9 @@ void People::changeUser(Principal by, store::UserId id, UserChange change, std::
 
 void People::removeUser(Principal by, store::UserId id, std::optional<std::int64_t> expectedVersion,
                         Reply<ChangedUser> reply) {
+  Along along = alongRemoval ? alongRemoval(id, by.actor()) : Along{};
   commit<ChangedUser>(
-      [by = std::move(by), id = std::move(id), expectedVersion,
+      [by = std::move(by), id = std::move(id), expectedVersion, also = std::move(along.work),
        at = ports_.clock.now()](store::ControlWriter& writer) -> Result<ChangedUser> {
         VC_TRY_ASSIGN(const Present now, look(writer, by, at, Permission::Manage));
         const auto found = rowOf(now.users, id.value);
@@ -275,12 +276,16 @@ void People::removeUser(Principal by, store::UserId id, std::optional<std::int64
         VC_TRY(mayManage(now.by, *found));
         if (expectedVersion && *expectedVersion != found->version) return ChangedUser{*found, true};
         VC_TRY(keepsAnOwner(now.users, *found));
+        if (also) VC_TRY(also(writer));
         VC_TRY(writer.deleteUser(id));
         VC_TRY(appendAudit(writer, at, now.by, "user.remove", id.value,
                            details({{"name", found->name}, {"from", stateText(*found)}, {"to", "removed"}})));
         return ChangedUser{*found, false};
       },
-      std::move(reply));
+      [committed = std::move(along.committed), reply = std::move(reply)](Result<ChangedUser> changed) {
+        if (committed && changed && !changed->stale) committed();
+        reply(std::move(changed));
+      });
 }
 
 void People::createKey(Principal by, KeyRequest request, Reply<NewKey> reply) {

@@ -93,6 +93,13 @@ struct NewKey {
   std::string secret;  // shown this once
 };
 
+// What somebody else adds to a change: `work` to its transaction, on the writer's thread, and `committed` to what
+// follows its commit, on the loop and before its reply.
+struct Along {
+  std::function<Status(store::ControlWriter&)> work;
+  Task committed;
+};
+
 // Owned by the control plane. Confined to ports.loop, callbacks too; every reply comes exactly once, never before the
 // call returns. What a change needs is checked again where it is written, so that of two at once the second sees the
 // first. Changes count from the next request on. Nothing here blocks the loop but create(), which is for the start.
@@ -124,6 +131,8 @@ class People {
 
   // Told after a commit that changed a user, before its reply. Set by the control plane.
   std::function<void()> onUsersChanged;
+  // Asked what belongs into the transaction that removes a user, for `actor`. Set by the control plane.
+  std::function<Along(const store::UserId& user, std::string actor)> alongRemoval;
 
  private:
   explicit People(ControlPorts ports) : ports_(ports) {}
