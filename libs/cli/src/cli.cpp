@@ -72,6 +72,7 @@ class CommandLine {
     addAudit();
     addUsers();
     addKeys();
+    addWorkspaces();
     addId();
     addCompletion();
   }
@@ -132,6 +133,10 @@ class CommandLine {
   static void page(CLI::App& app, PageOptions& into) {
     app.add_option("--limit", into.limit, "How many at most")->capture_default_str()->check(CLI::Range(1, 500));
     app.add_option("--offset", into.offset, "How many to skip")->check(CLI::Range(0, 1'000'000'000));
+  }
+
+  static void workspaces(CLI::App& app, std::vector<std::string>& into, const char* about) {
+    app.add_option("--workspaces,--workspace", into, about)->delimiter(',')->allow_extra_args(false);
   }
 
   void addControlPlane() {
@@ -252,6 +257,8 @@ class CommandLine {
         [this](Context& context) { return approveRegistration(context, registration_, grant()); });
     approve.add_option("registration", registration_, which)->required();
     addGrantOptions(approve);
+    workspaces(approve, grant_.workspaces,
+               "Into which workspaces, by name or id, separated by commas; default without it");
     auto& reject = command(c, "reject", "Keeps an agent out",
                            "  vaultysclaw registrations reject echo-agent --reason 'unknown machine'",
                            [this](Context& context) { return rejectRegistration(context, registration_, reason_); });
@@ -351,10 +358,13 @@ class CommandLine {
     };
     const std::vector<std::string> roles = {"owner", "admin", "member"};
     const char* aboutRole = "member: reads and runs; admin: operates and manages; owner: manages owners too";
-    auto& add = command(c, "add", "Adds a user, who then needs a key", "  vaultysclaw users add bob --role member",
-                        [this](Context& context) { return addUser(context, user_, role_); });
+    auto& add = command(c, "add", "Adds a user, who then needs a key",
+                        "  vaultysclaw users add bob --role member\n"
+                        "  vaultysclaw users add carol --workspaces research,default",
+                        [this](Context& context) { return addUser(context, user_, role_, userWorkspaces_); });
     add.add_option("user", user_, "Name: 1 to 64 of a-z, 0-9, . _ and -")->required();
     choice(add, "--role", role_, aboutRole, roles);
+    workspaces(add, userWorkspaces_, "Which to join, by name or id, separated by commas; default without it");
     one("show", "Shows one user", "show bob --json", showUser);
     auto& role = command(c, "set-role", "Changes what a user may do at most", "  vaultysclaw users set-role bob admin",
                          [this](Context& context) { return setUserRole(context, user_, newRole_); });
@@ -395,6 +405,56 @@ class CommandLine {
                            [this](Context& context) { return revokeKey(context, keys_); });
     revoke.add_option("id", keys_.id, "Its id, as 'vaultysclaw keys list' shows it")->required();
     text(revoke, "--user", keys_.user, whose);
+  }
+
+  void addWorkspaces() {
+    auto& c = command(app_, "workspaces", "Says which users and agents belong together: members see no other agents",
+                      "  vaultysclaw workspaces list\n  vaultysclaw workspaces add research\n"
+                      "  vaultysclaw workspaces add-member research bob\n"
+                      "  vaultysclaw workspaces add-agent research echo-agent\n"
+                      "  vaultysclaw workspaces remove-agent default echo-agent   now only research sees it",
+                      nullptr);
+    c.require_subcommand(1);
+    auto& list = command(c, "list", "Lists workspaces; a member's own", "  vaultysclaw workspaces list --json",
+                         [this](Context& context) { return listWorkspaces(context, workspacePage_); });
+    page(list, workspacePage_);
+    const auto one = [&](const char* name, const char* about, const std::string& example,
+                         std::function<int(Context&)> action) -> CLI::App& {
+      auto& added = command(c, name, about, "  vaultysclaw workspaces " + example, std::move(action));
+      added.add_option("workspace", workspace_, "The workspace: name or id")->required();
+      return added;
+    };
+    auto& add = command(c, "add", "Adds a workspace with nobody in it", "  vaultysclaw workspaces add research",
+                        [this](Context& context) { return addWorkspace(context, workspace_); });
+    add.add_option("workspace", workspace_, "Name: 1 to 64 of a-z, 0-9, . _ and -")->required();
+    one("show", "Shows one workspace", "show research --json",
+        [this](Context& context) { return showWorkspace(context, workspace_); });
+    auto& rename = one("rename", "Gives a workspace another name", "rename research labs",
+                       [this](Context& context) { return renameWorkspace(context, workspace_, workspaceName_); });
+    rename.add_option("name", workspaceName_, "The new name")->required();
+    one("remove", "Removes a workspace and its policies; its users and agents stay", "remove research",
+        [this](Context& context) { return removeWorkspace(context, workspace_); });
+    page(one("members", "Lists its users", "members research",
+             [this](Context& context) { return listMembers(context, workspace_, workspacePage_); }),
+         workspacePage_);
+    page(one("agents", "Lists its agents", "agents research",
+             [this](Context& context) { return listPlaced(context, workspace_, workspacePage_); }),
+         workspacePage_);
+    const auto member = [&](const char* name, const char* about, const std::string& example, Way way) {
+      one(name, about, example, [this, way](Context& context) { return moveMember(context, way, workspace_, user_); })
+          .add_option("user", user_, "The user: name or id")
+          ->required();
+    };
+    member("add-member", "Puts a user into a workspace", "add-member research bob", Way::In);
+    member("remove-member", "Takes a user out of a workspace", "remove-member research bob", Way::Out);
+    const auto placed = [&](const char* name, const char* about, const std::string& example, Way way) {
+      agent(one(name, about, example,
+                [this, way](Context& context) { return moveAgent(context, way, workspace_, agent_); }),
+            "agent", agent_)
+          ->required();
+    };
+    placed("add-agent", "Puts an agent into a workspace", "add-agent research echo-agent", Way::In);
+    placed("remove-agent", "Takes an agent out of a workspace", "remove-agent research echo-agent", Way::Out);
   }
 
   void addId() {
@@ -484,6 +544,9 @@ class CommandLine {
   PageOptions userPage_;
   KeysOptions keys_;
   std::string user_, role_ = "member", newRole_;
+  std::vector<std::string> userWorkspaces_;
+  PageOptions workspacePage_;
+  std::string workspace_, workspaceName_;
   std::string agent_, registration_, reason_, message_, intent_, path_, shell_;
 };
 

@@ -18,6 +18,9 @@ struct PageOptions {
 std::string pageQuery(const PageOptions& page);
 void printMore(Context& context, const Json& body, const PageOptions& page);
 
+// The table of `vaultysclaw agents`.
+void printAgents(Context& context, const Json& agents);
+
 struct AgentsOptions {
   std::string status, search;
   PageOptions page;
@@ -34,6 +37,7 @@ struct GrantOptions {
   std::optional<std::vector<std::string>> capabilities;
   std::optional<std::int64_t> maxTokensPerDay, maxRequestsPerHour;
   std::string policyId, expiresAt, reason;
+  std::vector<std::string> workspaces;  // of an approval; empty: not said
 };
 int grantAgent(Context& context, const std::string& agent, const GrantOptions& options);
 
@@ -80,7 +84,9 @@ int verifyAudit(Context& context);
 
 // A user is given by name, or by id.
 int listUsers(Context& context, const PageOptions& page);
-int addUser(Context& context, const std::string& user, const std::string& role);
+// Without `workspaces` the user joins the default one.
+int addUser(Context& context, const std::string& user, const std::string& role,
+            const std::vector<std::string>& workspaces);
 int showUser(Context& context, const std::string& user);
 int setUserRole(Context& context, const std::string& user, const std::string& role);
 int disableUser(Context& context, const std::string& user);
@@ -96,6 +102,18 @@ struct KeysOptions {
 int listKeys(Context& context, const KeysOptions& options);
 int createKey(Context& context, const KeysOptions& options);
 int revokeKey(Context& context, const KeysOptions& options);
+
+// A workspace is given by name, or by id.
+int listWorkspaces(Context& context, const PageOptions& page);
+int addWorkspace(Context& context, const std::string& workspace);
+int showWorkspace(Context& context, const std::string& workspace);
+int renameWorkspace(Context& context, const std::string& workspace, const std::string& name);
+int removeWorkspace(Context& context, const std::string& workspace);
+int listMembers(Context& context, const std::string& workspace, const PageOptions& page);
+int listPlaced(Context& context, const std::string& workspace, const PageOptions& page);
+enum class Way : bool { In, Out };
+int moveMember(Context& context, Way way, const std::string& workspace, const std::string& user);
+int moveAgent(Context& context, Way way, const std::string& workspace, const std::string& agent);
 
 int newIdentity(Context& context, const std::string& path);
 int showIdentity(Context& context, const std::string& path);

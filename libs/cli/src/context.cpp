@@ -108,7 +108,10 @@ void Context::explain(const ClientReply& reply) {
         next = "A user with the right role makes a wider one: vaultysclaw keys create --scopes ...";
       break;
     case 404:
-      next = textOf(body, "error").starts_with("no user") ? "'vaultysclaw users list' shows who there is."
+      next = textOf(body, "error").starts_with("no workspace") ? "'vaultysclaw workspaces list' shows them."
+             : textOf(body, "error").find("not in the workspace") != std::string::npos
+                 ? "'vaultysclaw workspaces members' and 'vaultysclaw workspaces agents' show who is."
+             : textOf(body, "error").starts_with("no user") ? "'vaultysclaw users list' shows who there is."
              : textOf(body, "error").starts_with("no key")
                  ? "'vaultysclaw keys list' shows them, with --user those of "
                    "another user."

@@ -42,6 +42,7 @@ void printAgent(Context& context, const Json& agent) {
   line(context, "requested", joined(agent, "requestedCapabilities"));
   line(context, "limits", limitsText(agent));
   line(context, "policy", textOf(agent, "policyId"));
+  line(context, "workspaces", joined(agent, "workspaces"));
   line(context, "policy expires", textOf(agent, "policyExpiresAt"));
   line(context, "handshake version", textOf(agent, "handshakeVersion"));
   line(context, "registered", textOf(agent, "registeredAt"));
@@ -108,6 +109,10 @@ void writeGrant(JsonWriter& w, const GrantOptions& options) {
   }
   if (!options.policyId.empty()) w.member("policyId", options.policyId);
   if (!options.expiresAt.empty()) w.member("policyExpiresAt", options.expiresAt);
+  if (options.workspaces.empty()) return;
+  w.key("workspaces").beginArray();
+  for (const std::string& workspace : options.workspaces) w.value(workspace);
+  w.endArray();
 }
 
 }  // namespace
@@ -123,6 +128,20 @@ void printMore(Context& context, const Json& body, const PageOptions& page) {
   context.err() << "(" << terminalText(textOf(*it, "total")) << " in all: --offset " << next << " shows the next)\n";
 }
 
+void printAgents(Context& context, const Json& agents) {
+  Table table({"NAME", "STATUS", "PROTECTION", "CAPABILITIES", "LAST SEEN", "DID"});
+  for (const Json& agent : agents) {
+    const std::string status = statusText(agent);
+    table.row({{textOf(agent, "name"), Style::Bold},
+               {status, statusStyle(status)},
+               {protectionText(agent), {}},
+               {joined(agent, "capabilities", ","), {}},
+               {shortTime(textOf(agent, "lastSeen")), {}},
+               {textOf(agent, "did"), Style::Dim}});
+  }
+  table.print(context.out(), context.painter());
+}
+
 int listAgents(Context& context, const AgentsOptions& options) {
   auto answer = context.call("GET", "/api/agents?" + pageQuery(options.page) + parameter("status", options.status) +
                                         parameter("search", options.search));
@@ -133,17 +152,7 @@ int listAgents(Context& context, const AgentsOptions& options) {
     context.err() << "No agents. One that connects waits in 'vaultysclaw registrations list' until it is approved.\n";
     return kOk;
   }
-  Table table({"NAME", "STATUS", "PROTECTION", "CAPABILITIES", "LAST SEEN", "DID"});
-  for (const Json& agent : items) {
-    const std::string status = statusText(agent);
-    table.row({{textOf(agent, "name"), Style::Bold},
-               {status, statusStyle(status)},
-               {protectionText(agent), {}},
-               {joined(agent, "capabilities", ","), {}},
-               {shortTime(textOf(agent, "lastSeen")), {}},
-               {textOf(agent, "did"), Style::Dim}});
-  }
-  table.print(context.out(), context.painter());
+  printAgents(context, items);
   printMore(context, answer->body, options.page);
   return kOk;
 }

@@ -57,9 +57,16 @@ int listUsers(Context& context, const PageOptions& page) {
   return kOk;
 }
 
-int addUser(Context& context, const std::string& user, const std::string& role) {
+int addUser(Context& context, const std::string& user, const std::string& role,
+            const std::vector<std::string>& workspaces) {
   JsonWriter w;
-  w.beginObject().member("name", user).member("role", role).endObject();
+  w.beginObject().member("name", user).member("role", role);
+  if (!workspaces.empty()) {
+    w.key("workspaces").beginArray();
+    for (const std::string& workspace : workspaces) w.value(workspace);
+    w.endArray();
+  }
+  w.endObject();
   auto answer = context.call("POST", "/api/users", w.take());
   if (!answer) return context.exitCode();
   if (!context.json())

@@ -426,7 +426,7 @@ TEST_F(Cli, UsageErrorsAreTwoAndEveryCommandHasAnExample) {
   }
   EXPECT_THAT(run({"--version"}).out, HasSubstr("vaultysclaw "));
   for (const char* name : {"control-plane", "agents", "registrations", "run", "chat", "intents", "audit", "users",
-                           "keys", "id", "completion"}) {
+                           "keys", "workspaces", "id", "completion"}) {
     const Outcome help = run({name, "--help"});
     EXPECT_EQ(help.code, kOk) << name;
     EXPECT_THAT(help.out, HasSubstr("vaultysclaw " + std::string(name))) << name;

@@ -1,7 +1,7 @@
 #include <algorithm>
 
 #include "audit.hpp"
-#include "control/people.hpp"
+#include "control/workspaces.hpp"
 #include "identity/tokens.hpp"
 #include "journal.hpp"
 
@@ -30,6 +30,8 @@ Result<store::UserRow> ensureOwner(store::ControlStore& store, Clock& clock, Ent
     }
     if (!users.empty()) return Error{Errc::Conflict, "no owner is left among the users: restore a backup"};
     VC_TRY(writer.putUser(first));
+    VC_TRY_ASSIGN(const auto joined, chosenWorkspaces(writer, std::nullopt));
+    for (const store::WorkspaceId& id : joined) VC_TRY(writer.putMember({id, first.id}));
     VC_TRY_ASSIGN(auto tokens, writer.apiTokens());
     for (store::ApiTokenRow& token : tokens) {
       token.user = first.id;

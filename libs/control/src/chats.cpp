@@ -52,7 +52,7 @@ Status Chats::check(const ChatRequest& request) const {
     return invalid("the timeout must be over zero and at most " +
                    std::to_string(std::chrono::duration_cast<seconds>(context_.options.chatTimeout).count()) + " s");
   }
-  if (!registry_.find(request.did)) return Error{Errc::NotFound, "no agent " + printable(request.did.value)};
+  if (!registry_.find(request.did)) return noAgent(request.did);
   VC_TRY(entitlements_.check(request.userDid, request.did, std::nullopt));
   const auto* agent = registry_.find(request.did);
   if (agent->row.paused) return pausedError(agent->row);
@@ -91,9 +91,8 @@ void Chats::start(ChatRequest request, ChatEvents events, Reply<Started> reply) 
   journal_.write(nullptr, std::move(entry),
                  [this, chat, request = std::move(request), reply = std::move(reply)](const Status& status) {
                    if (!request.userDid) return ask(chat, request, status, reply);
-                   entitlements_.whenCurrent(request.did, [this, chat, request, status, reply] {
-                     ask(chat, request, status, reply);
-                   });
+                   entitlements_.whenCurrent(
+                       request.did, [this, chat, request, status, reply] { ask(chat, request, status, reply); });
                  });
 }
 
@@ -144,9 +143,9 @@ void Chats::resume(const Did& did, const ConversationId& conversation, std::uint
         const ChatPtr chat = running != chats_.end() ? running->second : kept != kept_.end() ? kept->second : nullptr;
         if (!chat || !chat->log || (!chat->sent && !chat->over))
           return reply(Error{Errc::NotFound,
-                             "there is no answer to go on with in conversation " + printable(key.second.value) +
-                                 ": the control plane was restarted, two minutes have passed, or the question did not "
-                                 "come, or not with resumable. Ask again"});
+                             "there is no answer to go on with in this conversation"
+                             ": the control plane was restarted, two minutes have passed, or the question did not "
+                             "come, or not with resumable. Ask again"});
         if (fromEvent > chat->log->end())
           return reply(Error{Errc::InvalidArgument,
                              "the answer has only " + std::to_string(chat->log->end()) + " events so far"});
@@ -173,9 +172,8 @@ void Chats::cancel(const Did& did, const ConversationId& conversation, Reply<std
   }
   const auto found = chats_.find(key);
   if (found == chats_.end())
-    return context_.replyLater<std::monostate>(
-        std::move(reply),
-        Error{Errc::NotFound, "nothing is being answered in conversation " + printable(conversation.value)});
+    return context_.replyLater<std::monostate>(std::move(reply),
+                                               Error{Errc::NotFound, "nothing is being answered in this conversation"});
   const ChatPtr chat = found->second;
   stop(chat, "cancelled by a request");
   if (chat->sent) {

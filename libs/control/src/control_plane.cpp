@@ -8,6 +8,7 @@
 #include "chats.hpp"
 #include "control/grants.hpp"
 #include "control/people.hpp"
+#include "control/policies.hpp"
 #include "control/workspaces.hpp"
 #include "entitlements.hpp"
 #include "intents.hpp"
@@ -26,8 +27,9 @@ class Hub final : public ControlPlane, private SessionHost {
       : context_{ports, options, std::move(self), {}},
         journal_(context_),
         registry_(context_, journal_),
-        registrations_(context_, journal_, registry_,
-                       [this](Session& s, const store::AgentRow& row) { admit(s, row.did, nullptr); }),
+        registrations_(
+            context_, journal_, registry_, [this](const Did& did, const auto& in) { workspaces_->placed(did, in); },
+            [this](Session& s, const store::AgentRow& row) { admit(s, row.did, nullptr); }),
         entitlements_(context_, registry_),
         intents_(context_, journal_, registry_, entitlements_),
         chats_(context_, journal_, registry_, entitlements_) {}
@@ -39,6 +41,7 @@ class Hub final : public ControlPlane, private SessionHost {
   const identity::VaultysId& self() const override { return context_.self; }
   People& people() override { return *people_; }
   Workspaces& workspaces() override { return *workspaces_; }
+  Policies& policies() override { return *policies_; }
   Grants& grants() override { return *grants_; }
   PeerGrants& peerGrants() override { return *peerGrants_; }
   void accept(std::unique_ptr<net::Connection> connection) override;
@@ -72,19 +75,21 @@ class Hub final : public ControlPlane, private SessionHost {
     return open(reply) ? intents_.run(std::move(request), std::move(reply)) : std::nullopt;
   }
   void cancelIntent(const IntentId& id, std::string_view reason) override { intents_.cancel(id, reason); }
-  void cancelIntent(const IntentId& id, std::string actor, Reply<std::monostate> reply) override {
-    if (open(reply)) intents_.cancelFor(std::move(actor), id, std::move(reply));
+  void cancelIntent(const IntentId& id, std::string actor, IntentsOf whose, Reply<std::monostate> reply) override {
+    if (open(reply)) intents_.cancelFor(std::move(actor), id, std::move(whose), std::move(reply));
   }
   void send(RunRequest request, Reply<SentIntent> reply) override {
     if (open(reply)) intents_.send(std::move(request), std::move(reply));
   }
-  void broadcast(RunRequest request, Reply<std::vector<SentIntent>> reply) override {
-    if (open(reply)) intents_.broadcast(std::move(request), std::move(reply));
+  void broadcast(RunRequest request, const AgentFilter& among, Reply<std::vector<SentIntent>> reply) override {
+    if (open(reply)) intents_.broadcast(std::move(request), among, std::move(reply));
   }
   void intents(store::IntentFilter filter, store::Page page, Reply<store::Listing<IntentView>> reply) override {
     intents_.list(std::move(filter), page, std::move(reply));
   }
-  void intent(const IntentId& id, Reply<IntentView> reply) override { intents_.read(id, std::move(reply)); }
+  void intent(const IntentId& id, IntentsOf whose, Reply<IntentView> reply) override {
+    intents_.read(id, std::move(whose), std::move(reply));
+  }
 
   void chat(ChatRequest request, ChatEvents events, std::function<void(Result<StartedChat>)> reply) override {
     if (open<StartedChat>(reply)) chats_.start(std::move(request), std::move(events), std::move(reply));
@@ -117,6 +122,8 @@ class Hub final : public ControlPlane, private SessionHost {
   // Makes `session` the connection of a known agent. `candidate` is absent when it has waited for its approval.
   void admit(Session& session, const Did& did, const Candidate* candidate);
   void onHeartbeat(Session& session, Agent& agent, const protocol::Heartbeat& heartbeat);
+  // Those of the agents whose grant is another one now and that are connected: they are told, and get a certificate.
+  std::vector<Did> narrowAgain(const std::vector<Did>& agents, const std::string& reason);
   // The session stops counting against the limits on handshakes under way.
   void leaveHandshake(const Session& session);
   AgentView viewOf(const Agent& agent) const;
@@ -134,6 +141,7 @@ class Hub final : public ControlPlane, private SessionHost {
   Journal journal_;
   std::unique_ptr<People> people_;
   std::unique_ptr<Workspaces> workspaces_;
+  std::unique_ptr<Policies> policies_;
   std::unique_ptr<Grants> grants_;
   std::unique_ptr<PeerGrants> peerGrants_;
   Registry registry_;
@@ -150,10 +158,22 @@ class Hub final : public ControlPlane, private SessionHost {
 
 Status Hub::load() {
   VC_TRY_ASSIGN(people_, People::create(context_.ports));
-  VC_TRY_ASSIGN(workspaces_, Workspaces::create(context_.ports));
+  VC_TRY_ASSIGN(workspaces_, Workspaces::create(context_.ports, *people_));
+  VC_TRY_ASSIGN(policies_, Policies::create(context_.ports, *workspaces_));
   VC_TRY_ASSIGN(grants_, Grants::create(context_.ports));
   VC_TRY_ASSIGN(peerGrants_, PeerGrants::create(context_.ports));
   openEntitlements();
+  registry_.narrow = [this](const Did& did, const policy::Grant& approved) { return policies_->narrow(did, approved); };
+  policies_->onChanged = [this](const std::vector<Did>& agents, const std::string& reason) {
+    return narrowAgain(agents, reason);
+  };
+  workspaces_->onRemoved = [this](const store::WorkspaceId& workspace, WallTime at) {
+    policies_->workspaceRemoved(workspace, at);
+  };
+  workspaces_->onAgentsMoved = [this](const std::vector<Did>& agents) {
+    entitlements_.agentsMoved(agents);
+    return narrowAgain(agents, "the agent's workspaces changed");
+  };
   std::vector<store::AgentRow> agents;
   std::vector<store::RegistrationRow> waiting;
   VC_TRY(context_.ports.store.readBlocking([&](store::ControlReader& reader) -> Status {
@@ -173,10 +193,6 @@ void Hub::openEntitlements() {
     return grants_->without(user, std::move(actor));
   };
   workspaces_->onUsersMoved = [this](const std::vector<store::UserId>&) { entitlements_.usersMoved(); };
-  workspaces_->onAgentsMoved = [this](const std::vector<Did>& agents) {
-    entitlements_.agentsMoved(agents);
-    return std::vector<Did>();
-  };
   grants_->onChanged = [this](const store::GrantRow& row, Entitlements::SentTo sent) {
     entitlements_.grantChanged(row, std::move(sent));
   };
@@ -381,6 +397,9 @@ void Hub::shutdown() {
 AgentView Hub::viewOf(const Agent& agent) const {
   AgentView view;
   view.row = agent.row;
+  view.granted = agent.grant;
+  view.policies = policies_->of(agent.row.did);
+  view.workspaces = workspaces_->of(agent.row.did);
   view.lastHeartbeat = agent.lastHeartbeat;
   view.pendingIntents = intents_.pending(agent.row.did);
   if (agent.session) {
@@ -434,6 +453,8 @@ void Hub::deleteAgent(const Did& did, std::string actor, Reply<std::monostate> r
                      registry_.drop(did);
                      entitlements_.agentRemoved(did);
                      chats_.agentRemoved(did);
+                     // A turn later: a change of its workspaces that was committed before may still be on its way here.
+                     context_.ports.loop.post(context_.ifAlive([this, did] { workspaces_->forgotten(did); }));
                      reply(std::monostate{});
                    });
 }
@@ -455,18 +476,30 @@ void Hub::updateGrant(const Did& did, GrantChange wanted, std::string reason, st
                    [this, did, reason = std::move(reason), reply = std::move(reply)](Result<store::AgentRow> row) {
                      if (!row) return reply(row.error());
                      const Agent* agent = registry_.find(did);
-                     if (!agent) return reply(Error{Errc::NotFound, "no agent " + did.value});
+                     if (!agent) return reply(noAgent(did));
                      if (agent->session) agent->session->reissue(reason.empty() ? "Certificate reissue" : reason);
                      entitlements_.agentChanged(did);
                      reply(viewOf(*agent));
                    });
 }
 
+std::vector<Did> Hub::narrowAgain(const std::vector<Did>& agents, const std::string& reason) {
+  std::vector<Did> told;
+  for (const Did& did : agents) {
+    if (!registry_.narrowAgain(did)) continue;
+    Session* session = registry_.live(did);
+    if (session == nullptr) continue;
+    session->reissue(reason);
+    told.push_back(did);
+  }
+  return told;
+}
+
 void Hub::answerWith(const Did& did, const Status& status, std::optional<protocol::Payload> told,
                      Reply<AgentView>& reply) {
   if (!status) return reply(status.error());
   const Agent* agent = registry_.find(did);
-  if (!agent) return reply(Error{Errc::NotFound, "no agent " + did.value});
+  if (!agent) return reply(noAgent(did));
   if (told && agent->session) agent->session->tell(std::move(*told));
   reply(viewOf(*agent));
 }
@@ -538,6 +571,14 @@ Counters Hub::counters() const {
 }
 
 }  // namespace
+
+Error noAgent(const Did& did) {
+  return {Errc::NotFound, "no agent has the DID " + printable(did.value)};
+}
+
+Error noIntent(const IntentId& id) {
+  return {Errc::NotFound, "no intent has the id " + printable(id.value)};
+}
 
 Result<std::unique_ptr<ControlPlane>> ControlPlane::create(ControlPorts ports, identity::VaultysId self,
                                                            ControlOptions options) {

@@ -264,10 +264,9 @@ void Intents::pump(const Did& did) {
     return Journal::Prepared{[batch, audited](store::ControlWriter& writer) { return batch->record(writer, *audited); },
                              AuditEntry{"system", "intent.deliver", did.value, "{}", audited}};
   };
-  if (!journal_.prepare(std::move(prepare),
-                        [this, did, batch](const Status& status) {
-                          entitlements_.whenCurrent(did, [this, did, batch, status] { onPrepared(did, batch, status); });
-                        }))
+  if (!journal_.prepare(std::move(prepare), [this, did, batch](const Status& status) {
+        entitlements_.whenCurrent(did, [this, did, batch, status] { onPrepared(did, batch, status); });
+      }))
     return retryLater(did, line, kRetryInterval);
   line.preparing = true;
   for (const auto& item : batch->items) {
@@ -333,10 +332,9 @@ void Intents::deliver(const IntentId& id, Pending& intent, Batch& batch, std::si
   const bool fits = session && session->ready() && !agent->row.paused && !stopped_ &&
                     session->inUse().intentV2 == batch.intentV2 && session->inUse().resendable() == batch.resendable;
   const std::size_t size = item.params.size();
-  if (fits &&
-      session->send(messageOf(id, item.action, std::move(item.params), named(intent.order, session->inUse()), batch.now,
-                              item.timeout, intent.order.trace),
-                    id.value, std::move(item.made.token))) {
+  if (fits && session->send(messageOf(id, item.action, std::move(item.params), named(intent.order, session->inUse()),
+                                      batch.now, item.timeout, intent.order.trace),
+                            id.value, std::move(item.made.token))) {
     ++(first ? context_.counters.intentsSent : context_.counters.intentsResent);
     intent.stage = Stage::Sent;
     intent.session = session->id();

@@ -16,7 +16,7 @@ constexpr std::string_view kChat = "chat";
 // One token to be.
 struct Item {
   std::string_view id;
-  std::string_view other;  // the user, or the target
+  std::string_view other;                  // the user, or the target
   std::string_view name = {}, skill = {};  // of a target
   const std::vector<std::string>* capabilities = nullptr;
   std::optional<WallTime> expiresAt = std::nullopt;
@@ -157,9 +157,9 @@ EntitlementTokens makeEntitlements(const identity::VaultysId& self, const Facts&
                                      identity::signToken(self, token),
                                      toIso8601(expiresAt)};
   };
-  if (auto entries = renewed<protocol::DelegationEntry>(out.is.delegations, delegationsOf(facts, agent, now),
-                                                        everDelegated, kDelegationLife, agent.did, now, out.leftOut,
-                                                        delegate))
+  if (auto entries =
+          renewed<protocol::DelegationEntry>(out.is.delegations, delegationsOf(facts, agent, now), everDelegated,
+                                             kDelegationLife, agent.did, now, out.leftOut, delegate))
     out.delegations = protocol::DelegationUpdate{std::move(*entries)};
 
   const auto introduce = [&](const Item& item, WallTime issuedAt) {

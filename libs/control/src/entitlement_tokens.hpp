@@ -41,7 +41,7 @@ struct Facts {
     std::vector<std::string> capabilities;
     std::optional<WallTime> expiresAt;
   };
-  std::map<Did, Person> people;  // who are not disabled
+  std::map<Did, Person> people;                     // who are not disabled
   std::vector<std::pair<std::string, Did>> byRole;  // admins and owners: user id and DID
   std::vector<Line> lines;
   std::map<Did, std::vector<std::size_t>> named;  // lines for this agent alone
@@ -67,7 +67,7 @@ struct Sent {
 struct Entitled {
   Did did;
   bool intentV2 = false;
-  std::vector<std::string> capabilities;       // what it is granted
+  std::vector<std::string> capabilities;       // what it was approved for, whatever narrows that now
   std::vector<store::WorkspaceId> workspaces;  // its own; sorted
   Sent was;
 };
@@ -85,8 +85,8 @@ inline constexpr milliseconds kDelegationLife = std::chrono::hours(24), kPeerGra
 // for an empty one.
 std::optional<WallTime> renewalOf(const SentSet& set, milliseconds life, const Did& agent);
 
-// Times are rounded down to a 24th of a token's life, so that an agent that connects again soon gets the same bytes, and
-// need not store them again.
+// Times are rounded down to a 24th of a token's life, so that an agent that connects again soon gets the same bytes,
+// and need not store them again.
 EntitlementTokens makeEntitlements(const identity::VaultysId& self, const Facts& facts, const Entitled& agent,
                                    WallTime now);
 // Whether the agent can have something to hold, or have stored something that it must drop.

@@ -153,8 +153,8 @@ void Entitlements::usersChanged() {
   if (!before) return everybody();
   const auto sameLine = [](const Facts::Line& a, const Facts::Line& b) { return a.id == b.id; };
   // A user without a grant, or a change of one who is no member, concerns nobody.
-  const bool same = before->byRole == now.byRole &&
-                    std::equal(before->lines.begin(), before->lines.end(), now.lines.begin(), now.lines.end(), sameLine);
+  const bool same = before->byRole == now.byRole && std::equal(before->lines.begin(), before->lines.end(),
+                                                               now.lines.begin(), now.lines.end(), sameLine);
   if (!same) everybody();
 }
 
@@ -268,7 +268,7 @@ void Entitlements::pump() {
       taken.push_back(did);
       batch->items.push_back({known->second.session,
                               known->second.job,
-                              {did, agent->session->inUse().intentV2, agent->grant.capabilities,
+                              {did, agent->session->inUse().intentV2, agent->approved.capabilities,
                                sorted(books_->workspaces.of(did)), known->second.was}});
     }
     if (batch->items.empty()) continue;

@@ -33,8 +33,8 @@ class Entitlements {
   // Once, at start, before anything else.
   void open(const Books& books);
 
-  // Whether `user` may have the agent do this; without an action: chat with it. PolicyDenied, with what to do. Nobody in
-  // particular (no user) may.
+  // Whether `user` may have the agent do this; without an action: chat with it. PolicyDenied, with what to do. Nobody
+  // in particular (no user) may.
   Status check(const std::optional<Did>& user, const Did& agent, std::optional<std::string_view> action);
   // Whether work for `user` names the user to an agent of such a connection, which then judges by a delegation.
   bool names(const Did& user, const InUse& inUse);

@@ -81,10 +81,6 @@ std::string detailsOf(const store::PeerGrantRow& row, const Names&, std::string_
 Error noGrant(std::string_view id) {
   return {Errc::NotFound, "no grant has the id '" + printable(id, 100) + "'"};
 }
-Error noAgent(const Did& did) {
-  return {Errc::NotFound, "no agent has the DID " + printable(did.value)};
-}
-
 std::vector<std::string> capabilitiesIn(const std::string& json) {
   auto read = capabilitiesFromJson(json);
   return read ? std::move(*read) : std::vector<std::string>();
@@ -160,7 +156,8 @@ void GrantBook<Row>::follow(Rows rows) {
 
 template <class Row>
 const Granted<Row>* GrantBook<Row>::find(const RowId& id) const {
-  const auto it = std::find_if(entries_.begin(), entries_.end(), [&](const Entry& entry) { return entry.row.id == id; });
+  const auto it =
+      std::find_if(entries_.begin(), entries_.end(), [&](const Entry& entry) { return entry.row.id == id; });
   return it == entries_.end() ? nullptr : &*it;
 }
 
@@ -187,8 +184,7 @@ void GrantBook<Row>::announce(Changed changed, const Reply<Changed>& reply) {
 }
 
 template <class Row>
-void GrantBook<Row>::revoke(Principal by, RowId id, std::optional<std::int64_t> expectedVersion,
-                            Reply<Changed> reply) {
+void GrantBook<Row>::revoke(Principal by, RowId id, std::optional<std::int64_t> expectedVersion, Reply<Changed> reply) {
   commit(
       [by = std::move(by), id = std::move(id), expectedVersion,
        at = ports_.clock.now()](store::ControlWriter& writer) -> Result<Changed> {

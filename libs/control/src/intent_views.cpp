@@ -43,11 +43,12 @@ void Intents::list(store::IntentFilter filter, store::Page page,
       std::move(reply));
 }
 
-void Intents::read(const IntentId& id, Reply<ControlPlane::IntentView> reply) {
+void Intents::read(const IntentId& id, ControlPlane::IntentsOf whose, Reply<ControlPlane::IntentView> reply) {
   context_.readLater<ControlPlane::IntentView>(
-      [id, self = context_.self](store::ControlReader& reader) -> Result<ControlPlane::IntentView> {
+      [id, whose = std::move(whose),
+       self = context_.self](store::ControlReader& reader) -> Result<ControlPlane::IntentView> {
         VC_TRY_ASSIGN(auto row, reader.intent(id));
-        if (!row) return Error{Errc::NotFound, "no intent " + printable(id.value)};
+        if (!row || (whose && !whose->owns(row->requestedBy, row->createdAt))) return noIntent(id);
         std::optional<identity::VaultysId> agent;
         if (row->resultToken) {
           VC_TRY_ASSIGN(agent, identityOf(reader, row->did));

@@ -78,7 +78,7 @@ void Intents::send(RunRequest request, Reply<SentIntent> reply) {
 Status Intents::admits(const Order& order) const {
   const Did& did = order.did;
   const Agent* agent = registry_.find(did);
-  if (!agent) return Error{Errc::NotFound, "no agent " + printable(did.value)};
+  if (!agent) return noAgent(did);
   VC_TRY(entitlements_.check(order.userDid, did, order.action));
   if (agent->row.paused && !order.ttl) return pausedError(agent->row);
   if (!agent->session && !order.ttl) return Error{Errc::Unavailable, "agent " + did.value + " is not connected"};
@@ -251,11 +251,13 @@ void Intents::accepted(const IntentId& id, Pending& intent) {
   for (const auto& reply : std::exchange(intent.onSent, {})) reply(sent);
 }
 
-void Intents::broadcast(RunRequest request, Reply<std::vector<SentIntent>> reply) {
+void Intents::broadcast(RunRequest request, const ControlPlane::AgentFilter& among,
+                        Reply<std::vector<SentIntent>> reply) {
   const auto order = check(std::move(request));
   if (!order) return context_.replyLater<std::vector<SentIntent>>(std::move(reply), order.error());
   std::vector<Did> targets;
   for (const auto& [did, agent] : registry_.all()) {
+    if (among && !among(did)) continue;
     if (agent.session && !agent.row.paused && policy::grantsCapability(agent.grant.capabilities, order->action) &&
         entitlements_.check(order->userDid, did, order->action))
       targets.push_back(did);
@@ -362,9 +364,10 @@ void Intents::cancel(const IntentId& id, std::string_view reason) {
   tellToStop(id, intent, reason);
 }
 
-void Intents::cancelFor(std::string actor, const IntentId& id, Reply<std::monostate> reply) {
+void Intents::cancelFor(std::string actor, const IntentId& id, ControlPlane::IntentsOf whose,
+                        Reply<std::monostate> reply) {
   const auto it = pending_.find(id);
-  if (it != pending_.end()) {
+  if (it != pending_.end() && (!whose || whose->owns(it->second.order.requestedBy, it->second.createdAt))) {
     const Did did = it->second.order.did;
     cancel(id, "cancelled by " + actor);
     return journal_.write(nullptr,
@@ -374,9 +377,9 @@ void Intents::cancelFor(std::string actor, const IntentId& id, Reply<std::monost
                           });
   }
   context_.readLater<std::monostate>(
-      [id](store::ControlReader& reader) -> Result<std::monostate> {
+      [id, whose = std::move(whose)](store::ControlReader& reader) -> Result<std::monostate> {
         VC_TRY_ASSIGN(const auto row, reader.intent(id));
-        if (!row) return Error{Errc::NotFound, "no intent " + printable(id.value)};
+        if (!row || (whose && !whose->owns(row->requestedBy, row->createdAt))) return noIntent(id);
         return Error{Errc::Conflict, "the intent has ended already" + (hasEnded(*row) ? " as " + row->status : "")};
       },
       std::move(reply));

@@ -28,9 +28,9 @@ class Intents {
   std::optional<IntentId> run(RunRequest request, Reply<RunResult> reply);
   void cancel(const IntentId& id, std::string_view reason);
   // Replies after the commit. NotFound; Conflict when it has ended.
-  void cancelFor(std::string actor, const IntentId& id, Reply<std::monostate> reply);
+  void cancelFor(std::string actor, const IntentId& id, ControlPlane::IntentsOf whose, Reply<std::monostate> reply);
   void send(RunRequest request, Reply<SentIntent> reply);
-  void broadcast(RunRequest request, Reply<std::vector<SentIntent>> reply);
+  void broadcast(RunRequest request, const ControlPlane::AgentFilter& among, Reply<std::vector<SentIntent>> reply);
 
   // From a connected agent. False when it is dropped without more ado: the agent has too many on their way, or it knows
   // of an intent that was not sent yet. Every other one is judged later (docs/protocol.md 7.5): one that is signed, if
@@ -48,7 +48,7 @@ class Intents {
   std::size_t pending(const Did& did) const;
 
   void list(store::IntentFilter filter, store::Page page, Reply<store::Listing<ControlPlane::IntentView>> reply);
-  void read(const IntentId& id, Reply<ControlPlane::IntentView> reply);
+  void read(const IntentId& id, ControlPlane::IntentsOf whose, Reply<ControlPlane::IntentView> reply);
 
  private:
   // A request that has passed check(). Copies share the params.

@@ -149,13 +149,19 @@ bool Journal::recordRefusal(std::string target, std::string_view reason) {
   return true;
 }
 
-std::string grantDetails(const store::AgentRow& row, std::string_view reason) {
-  return details({{"did", row.did.value},
-                  {"capabilities", row.capabilities},
-                  {"limits", row.limits},
-                  {"policyId", row.policyId.value_or("")},
-                  {"policyExpiresAt", row.policyExpiresAt ? toIso8601(*row.policyExpiresAt) : ""},
-                  {"reason", reason}});
+std::string grantDetails(const store::AgentRow& row, std::string_view reason,
+                         const std::optional<std::string>& workspaces) {
+  JsonWriter w;
+  w.beginObject();
+  w.member("did", row.did.value);
+  w.member("capabilities", row.capabilities);
+  w.member("limits", row.limits);
+  w.member("policyId", row.policyId.value_or(""));
+  w.member("policyExpiresAt", row.policyExpiresAt ? toIso8601(*row.policyExpiresAt) : "");
+  w.member("reason", reason);
+  w.memberIf("workspaces", workspaces);
+  w.endObject();
+  return w.take();
 }
 
 std::string details(std::initializer_list<std::pair<std::string_view, std::string_view>> members) {

@@ -101,8 +101,9 @@ class Journal {
   std::uint64_t suppressed_ = 0;
 };
 
-// What a row grants, for the audit.
-std::string grantDetails(const store::AgentRow& row, std::string_view reason);
+// What a row grants, for the audit; of an approval also into which workspaces.
+std::string grantDetails(const store::AgentRow& row, std::string_view reason,
+                         const std::optional<std::string>& workspaces = std::nullopt);
 // A JSON object of string members, for AuditEntry::details.
 std::string details(std::initializer_list<std::pair<std::string_view, std::string_view>> members);
 

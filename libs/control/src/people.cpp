@@ -4,6 +4,7 @@
 
 #include "audit.hpp"
 #include "book.hpp"
+#include "control/workspaces.hpp"
 #include "identity/tokens.hpp"
 #include "journal.hpp"
 
@@ -182,8 +183,10 @@ void People::noteUse(store::ApiTokenRow& key) {
   if (!ports_.store.write(note, nullptr)) ports_.log.debug("people", "the use of a key was not noted");
 }
 
-const store::UserRow* People::find(std::string_view idOrName) const {
-  const auto found = userOf(users_, idOrName);
+const store::UserRow* People::find(std::string_view idNameOrDid) const {
+  auto found = userOf(users_, idNameOrDid);
+  if (found == users_.end())
+    found = std::find_if(users_.begin(), users_.end(), [&](const auto& user) { return user.did == idNameOrDid; });
   return found == users_.end() ? nullptr : &*found;
 }
 
@@ -196,7 +199,8 @@ std::vector<store::ApiTokenRow> People::keysOf(const store::UserId& user) const 
 }
 
 template <class T>
-void People::commit(std::function<Result<T>(store::ControlWriter&)> work, Reply<T> reply) {
+void People::commit(std::function<Result<T>(store::ControlWriter&)> work, Reply<T> reply,
+                    std::function<void()> follow) {
   struct Rows {
     std::vector<store::UserRow> users;
     std::vector<store::ApiTokenRow> keys;
@@ -208,36 +212,45 @@ void People::commit(std::function<Result<T>(store::ControlWriter&)> work, Reply<
         VC_TRY_ASSIGN(rows.keys, reader.apiTokens());
         return {};
       },
-      [this](Rows rows) {
+      [this, follow = std::move(follow)](Rows rows) {
         const bool changed = rows.users != users_;
         users_ = std::move(rows.users);
         keys_ = std::move(rows.keys);
+        if (follow) follow();
         if (changed && onUsersChanged) onUsersChanged();
       },
       std::move(reply));
 }
 
-void People::addUser(Principal by, std::string userName, Role role, Reply<store::UserRow> reply) {
+void People::addUser(Principal by, std::string userName, Role role, std::optional<std::vector<std::string>> workspaces,
+                     Reply<store::UserRow> reply) {
   store::UserRow row;
   row.id = store::UserId(newUuid(ports_.clock, ports_.entropy));
   row.name = std::move(userName);
   row.role = name(role);
   row.createdAt = ports_.clock.now();
   row.did = newUserDid(ports_.entropy);
+  auto joined = std::make_shared<std::vector<store::WorkspaceId>>();
   commit<store::UserRow>(
-      [by = std::move(by), row, role](store::ControlWriter& writer) -> Result<store::UserRow> {
+      [by = std::move(by), row, role, workspaces = std::move(workspaces),
+       joined](store::ControlWriter& writer) -> Result<store::UserRow> {
         VC_TRY_ASSIGN(const Present now, look(writer, by, row.createdAt, Permission::Manage));
         if (!isUserName(row.name)) return Error{Errc::InvalidArgument, "'" + printable(row.name) + "' is no user name"};
         if (role == Role::Owner && now.by.role != Role::Owner) return denied("only an owner may make an owner");
         if (now.users.size() >= kMaxUsers) return Error{Errc::Busy, "there are too many users: remove one first"};
         if (userOf(now.users, row.name) != now.users.end())
           return Error{Errc::Conflict, "there is a user '" + row.name + "' already"};
+        VC_TRY_ASSIGN(*joined, chosenWorkspaces(writer, workspaces));
         VC_TRY(writer.putUser(row));
+        for (const store::WorkspaceId& id : *joined) VC_TRY(writer.putMember({id, row.id}));
         VC_TRY(appendAudit(writer, row.createdAt, now.by, "user.add", row.id.value,
-                           details({{"name", row.name}, {"role", row.role}})));
+                           details({{"name", row.name}, {"role", row.role}, {"workspaces", textOf(*joined)}})));
         return row;
       },
-      std::move(reply));
+      std::move(reply),
+      [this, id = row.id, joined] {
+        if (onUserAdded) onUserAdded(id, *joined);
+      });
 }
 
 void People::changeUser(Principal by, store::UserId id, UserChange change, std::optional<std::int64_t> expectedVersion,
@@ -268,7 +281,7 @@ void People::removeUser(Principal by, store::UserId id, std::optional<std::int64
                         Reply<ChangedUser> reply) {
   Along along = alongRemoval ? alongRemoval(id, by.actor()) : Along{};
   commit<ChangedUser>(
-      [by = std::move(by), id = std::move(id), expectedVersion, also = std::move(along.work),
+      [by = std::move(by), id, expectedVersion, also = std::move(along.work),
        at = ports_.clock.now()](store::ControlWriter& writer) -> Result<ChangedUser> {
         VC_TRY_ASSIGN(const Present now, look(writer, by, at, Permission::Manage));
         const auto found = rowOf(now.users, id.value);
@@ -282,9 +295,11 @@ void People::removeUser(Principal by, store::UserId id, std::optional<std::int64
                            details({{"name", found->name}, {"from", stateText(*found)}, {"to", "removed"}})));
         return ChangedUser{*found, false};
       },
-      [committed = std::move(along.committed), reply = std::move(reply)](Result<ChangedUser> changed) {
-        if (committed && changed && !changed->stale) committed();
-        reply(std::move(changed));
+      std::move(reply),
+      [this, id, committed = std::move(along.committed)] {
+        if (find(id.value) != nullptr) return;  // it was another version
+        if (onUserRemoved) onUserRemoved(id);
+        if (committed) committed();
       });
 }
 

@@ -2,6 +2,7 @@
 
 #include <algorithm>
 
+#include "control/workspaces.hpp"
 #include "protocol/codec.hpp"
 #include "rows.hpp"
 
@@ -182,10 +183,11 @@ void Registrations::expire(const Did& did) {
 
 void Registrations::approve(const RegistrationId& id, Approval approval, Reply<store::AgentRow> reply) {
   auto agent = std::make_shared<store::AgentRow>();
+  auto in = std::make_shared<std::vector<store::WorkspaceId>>();
   const auto waiting = std::find_if(pending_.begin(), pending_.end(), [&](const auto& p) { return p.second.id == id; });
   const Proved proved = waiting == pending_.end() ? Proved{} : this->proved(waiting->first);
   AuditEntry entry{approval.actor, "registration.approve", id.value, "{}", std::make_shared<std::string>()};
-  auto work = [id, approval, agent, proved, audited = entry.detailsOfWork,
+  auto work = [id, approval, agent, in, proved, audited = entry.detailsOfWork,
                now = context_.now()](store::ControlWriter& writer) -> Status {
     VC_TRY_ASSIGN(auto row, undecided(writer, id));
     VC_TRY_ASSIGN(auto grant, approvedGrant(row, approval));
@@ -197,21 +199,25 @@ void Registrations::approve(const RegistrationId& id, Approval approval, Reply<s
     agent->features = proved.features;
     agent->createdAt = now;
     setGrant(*agent, grant);
-    *audited = grantDetails(*agent, "");
+    VC_TRY_ASSIGN(*in, chosenWorkspaces(writer, approval.workspaces));
+    *audited = grantDetails(*agent, "", textOf(*in));
     VC_TRY(writer.putAgent(*agent));
+    for (const store::WorkspaceId& workspace : *in) VC_TRY(writer.putPlacement({workspace, agent->did}));
     return decide(writer, row, "approved", "", approval.actor, now);
   };
-  journal_.write(std::move(work), std::move(entry), [this, id, agent, reply = std::move(reply)](const Status& status) {
-    if (!status) return reply(status.error());
-    const auto decided = take(agent->did, id);
-    if (auto loaded = registry_.load(*agent); !loaded) return reply(loaded.error());
-    if (decided && !decided->features.empty()) registry_.pin(agent->did, decided->features);
-    if (decided && decided->session) {
-      decided->session->send(protocol::RegistrationApproved{id, registry_.find(agent->did)->grant.capabilities});
-      admit_(*decided->session, *agent);
-    }
-    reply(*agent);
-  });
+  journal_.write(
+      std::move(work), std::move(entry), [this, id, agent, in, reply = std::move(reply)](const Status& status) {
+        if (!status) return reply(status.error());
+        const auto decided = take(agent->did, id);
+        placed_(agent->did, *in);
+        if (auto loaded = registry_.load(*agent); !loaded) return reply(loaded.error());
+        if (decided && !decided->features.empty()) registry_.pin(agent->did, decided->features);
+        if (decided && decided->session) {
+          decided->session->send(protocol::RegistrationApproved{id, registry_.find(agent->did)->grant.capabilities});
+          admit_(*decided->session, *agent);
+        }
+        reply(*agent);
+      });
 }
 
 void Registrations::reject(const RegistrationId& id, std::string reason, std::string actor,

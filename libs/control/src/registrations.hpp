@@ -15,8 +15,14 @@ class Registrations {
  public:
   // Called when an approved agent that is waiting on `session` may be connected.
   using Admit = std::function<void(Session& session, const store::AgentRow& row)>;
-  Registrations(Context& context, Journal& journal, Registry& registry, Admit admit)
-      : context_(context), journal_(journal), registry_(registry), admit_(std::move(admit)) {}
+  // Called before, when an agent has been approved into these workspaces.
+  using Placed = std::function<void(const Did& did, const std::vector<store::WorkspaceId>& in)>;
+  Registrations(Context& context, Journal& journal, Registry& registry, Placed placed, Admit admit)
+      : context_(context),
+        journal_(journal),
+        registry_(registry),
+        placed_(std::move(placed)),
+        admit_(std::move(admit)) {}
 
   // From the store, at start. Those whose time has passed expire on the loop's next turn.
   void load(store::RegistrationRow row);
@@ -57,6 +63,7 @@ class Registrations {
   Context& context_;
   Journal& journal_;
   Registry& registry_;
+  Placed placed_;
   Admit admit_;
   std::map<Did, Pending> pending_;
 };

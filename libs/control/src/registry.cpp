@@ -20,11 +20,11 @@ Status Registry::load(store::AgentRow row) {
   const auto known = agents_.find(row.did);
   const bool same =
       known != agents_.end() && sameGrant(known->second.row, row) && known->second.row.features == row.features;
-  policy::Grant grant;
+  policy::Grant approved;
   if (same) {
-    grant = known->second.grant;
+    approved = known->second.approved;
   } else {
-    VC_TRY_ASSIGN(grant, grantOf(row));
+    VC_TRY_ASSIGN(approved, grantOf(row));
     VC_TRY(identity::Features::fromText(row.features));
   }
   Agent& agent = agents_[row.did];
@@ -35,8 +35,18 @@ Status Registry::load(store::AgentRow row) {
       row.lastSeenAt = agent.row.lastSeenAt;
   }
   agent.row = std::move(row);
-  agent.grant = std::move(grant);
+  agent.approved = std::move(approved);
+  agent.grant = narrow(agent.row.did, agent.approved);
   return {};
+}
+
+bool Registry::narrowAgain(const Did& did) {
+  Agent* agent = find(did);
+  if (!agent) return false;
+  policy::Grant grant = narrow(did, agent->approved);
+  if (grant == agent->grant) return false;
+  agent->grant = std::move(grant);
+  return true;
 }
 
 Agent* Registry::find(const Did& did) {
@@ -64,7 +74,7 @@ std::vector<Did> Registry::dids() const {
 Journal::Work Registry::changing(const Did& did, Change change, std::shared_ptr<std::optional<store::AgentRow>> out) {
   return [did, change = std::move(change), out = std::move(out)](store::ControlWriter& writer) -> Status {
     VC_TRY_ASSIGN(auto row, writer.agent(did));
-    if (!row) return Error{Errc::NotFound, "no agent " + did.value};
+    if (!row) return noAgent(did);
     VC_TRY(change(*row));
     VC_TRY(writer.putAgent(*row));
     *out = std::move(row);

@@ -15,7 +15,8 @@ namespace vaultysclaw::control {
 
 struct Agent {
   store::AgentRow row;               // as committed, but for lastSeenAt and handshakeVersion, which may be ahead
-  policy::Grant grant;               // the row's
+  policy::Grant approved;            // the row's
+  policy::Grant grant;               // what is in force: the same, narrowed by policies
   std::shared_ptr<Session> session;  // null: offline
   std::optional<WallTime> connectedAt;
   std::optional<protocol::Heartbeat> lastHeartbeat;
@@ -28,8 +29,12 @@ class Registry {
  public:
   Registry(Context& context, Journal& journal) : context_(context), journal_(journal) {}
 
+  // What is in force of what an agent was approved for. Set by the hub before the first load().
+  std::function<policy::Grant(const Did& agent, const policy::Grant& approved)> narrow;
   // Malformed when the row's columns cannot be read.
   Status load(store::AgentRow row);
+  // Narrows anew; whether that changed what is in force. False for unknown agents.
+  bool narrowAgain(const Did& did);
   Agent* find(const Did& did);
   const Agent* find(const Did& did) const;
   // Null when the agent is unknown or offline.

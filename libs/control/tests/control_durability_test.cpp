@@ -507,7 +507,7 @@ TEST_F(Durability, AnOperatorCancels) {
   auto agent = connectedAgent(full());
   const auto cancel = [&](const IntentId& id) {
     Waiting<std::monostate> reply;
-    plane->cancelIntent(id, "operator", reply);
+    plane->cancelIntent(id, "operator", std::nullopt, reply);
     run();
     return *reply;
   };

@@ -126,7 +126,7 @@ class ControlTest : public ::testing::Test {
   }
   ControlPlane::IntentView intentRow(const IntentId& id) {
     Waiting<ControlPlane::IntentView> reply;
-    plane->intent(id, reply);
+    plane->intent(id, std::nullopt, reply);
     run();
     EXPECT_TRUE(reply->ok());
     return reply->ok() ? **reply : ControlPlane::IntentView{};

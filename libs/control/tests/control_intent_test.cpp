@@ -313,7 +313,7 @@ TEST_F(Intents, BroadcastReachesThoseThatAreGrantedTheAction) {
   Waiting<std::vector<SentIntent>> reply;
   RunRequest request;
   request.action = "echo";
-  plane->broadcast(request, reply);
+  plane->broadcast(request, nullptr, reply);
   run();
   ASSERT_TRUE(reply->ok());
   EXPECT_EQ((*reply)->size(), 2U);
@@ -321,7 +321,7 @@ TEST_F(Intents, BroadcastReachesThoseThatAreGrantedTheAction) {
   EXPECT_FALSE(without->last<Intent>());
   request.action = "nobody_has_this";
   Waiting<std::vector<SentIntent>> none;
-  plane->broadcast(request, none);
+  plane->broadcast(request, nullptr, none);
   run();
   ASSERT_TRUE(none->ok());
   EXPECT_TRUE((*none)->empty());

@@ -38,7 +38,7 @@ TEST_F(Registration, StrangerWaitsThenIsApprovedAndCertifiedAnew) {
   EXPECT_EQ(plane->agent(agent->did())->status, AgentStatus::Connected);
   EXPECT_EQ(plane->counters().pendingRegistrations, 0U);
   expectAuditHolds();
-  EXPECT_EQ(auditActions(), names({"registration.pending", "registration.approve", "agent.connect"}));
+  EXPECT_EQ(auditActions(), names({"workspace.add", "registration.pending", "registration.approve", "agent.connect"}));
 }
 
 TEST_F(Registration, SubsetLimitsAndExpiryStandInTheCertificate) {

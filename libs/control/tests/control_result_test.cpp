@@ -522,7 +522,7 @@ TEST_F(Pausing, RefusesEverythingWithTheReasonUntilResumed) {
   Waiting<std::vector<SentIntent>> sent;
   RunRequest request;
   request.action = "echo";
-  plane->broadcast(request, sent);
+  plane->broadcast(request, nullptr, sent);
   run();
   ASSERT_EQ((*sent)->size(), 1U);
   EXPECT_EQ((*sent)->front().did, other->did());

@@ -7,7 +7,9 @@
 
 #include "base/fake_loop.hpp"
 #include "base/temporary_directory.hpp"
+#include "control/grants.hpp"
 #include "control/people.hpp"
+#include "control/policies.hpp"
 #include "control/rest_api.hpp"
 #include "control/workspaces.hpp"
 #include "identity/tokens.hpp"
@@ -107,14 +109,27 @@ class ScriptedPlane final : public ControlPlane {
   // Reads the books from the store anew. The REST API in front of it must be made anew too.
   void open(ControlPorts ports) {
     auto people = People::create(ports);
-    auto workspaces = Workspaces::create(ports);
-    ASSERT_TRUE(people.ok() && workspaces.ok());
+    ASSERT_TRUE(people.ok());
+    auto workspaces = Workspaces::create(ports, **people);
+    ASSERT_TRUE(workspaces.ok()) << workspaces.error().message;
     people_ = std::move(*people);
+    policies_.reset();
     workspaces_ = std::move(*workspaces);
+    auto policies = Policies::create(ports, *workspaces_);
+    ASSERT_TRUE(policies.ok());
+    policies_ = std::move(*policies);
+    auto grants = Grants::create(ports);
+    auto peers = PeerGrants::create(ports);
+    ASSERT_TRUE(grants.ok() && peers.ok());
+    grants_ = std::move(*grants);
+    peerGrants_ = std::move(*peers);
   }
   const identity::VaultysId& self() const override { return self_; }
   People& people() override { return *people_; }
   Workspaces& workspaces() override { return *workspaces_; }
+  Policies& policies() override { return *policies_; }
+  Grants& grants() override { return *grants_; }
+  PeerGrants& peerGrants() override { return *peerGrants_; }
   void accept(std::unique_ptr<net::Connection>) override {}
   void shutdown() override {}
   std::vector<AgentView> agents() const override { return known; }
@@ -180,7 +195,8 @@ class ScriptedPlane final : public ControlPlane {
     return error ? std::nullopt : std::optional(IntentId("i-run"));
   }
   void cancelIntent(const IntentId& id, std::string_view) override { cancelledIntents.push_back(id.value); }
-  void cancelIntent(const IntentId& id, std::string actor, Reply<std::monostate> reply) override {
+  void cancelIntent(const IntentId& id, std::string actor, IntentsOf whose, Reply<std::monostate> reply) override {
+    if (another(whose)) return loop_.post([reply, id] { reply(noIntent(id)); });
     cancelledIntents.push_back(id.value + " by " + actor);
     answer(std::move(reply), std::monostate{});
   }
@@ -188,17 +204,20 @@ class ScriptedPlane final : public ControlPlane {
     asked = request;
     answer(std::move(reply), SentIntent{IntentId("i-1"), request.did, request.ttl ? "queued" : "pending", replayed});
   }
-  void broadcast(RunRequest request, Reply<std::vector<SentIntent>> reply) override {
+  void broadcast(RunRequest request, const AgentFilter& among, Reply<std::vector<SentIntent>> reply) override {
     asked = std::move(request);
-    answer(std::move(reply), sent);
+    std::vector<SentIntent> reached = sent;
+    std::erase_if(reached, [&](const SentIntent& one) { return among && !among(one.did); });
+    answer(std::move(reply), reached);
   }
   void intents(store::IntentFilter filter, store::Page page, Reply<store::Listing<IntentView>> reply) override {
     intentFilter = std::move(filter);
     lastPage = page;
     answer(std::move(reply), {intentRows, static_cast<std::int64_t>(intentRows.size())});
   }
-  void intent(const IntentId& id, Reply<IntentView> reply) override {
+  void intent(const IntentId& id, IntentsOf whose, Reply<IntentView> reply) override {
     lastId = id.value;
+    if (another(whose)) return loop_.post([reply, id] { reply(noIntent(id)); });
     answer(std::move(reply), intentRows.empty() ? IntentView{} : intentRows.front());
   }
   void chat(ChatRequest request, ChatEvents events, std::function<void(Result<StartedChat>)> reply) override {
@@ -243,6 +262,11 @@ class ScriptedPlane final : public ControlPlane {
       }
     });
   }
+  // The intent of which the test has a row, and of those without one, is another's.
+  bool another(const IntentsOf& whose) const {
+    return whose && !intentRows.empty() &&
+           !whose->owns(intentRows.front().row.requestedBy, intentRows.front().row.createdAt);
+  }
   StartedChat startedChat() {
     return {chatRequest->conversationId.value_or(ConversationId("c-new")),
             ChatHandle([this, alive = std::weak_ptr<int>(alive_)] {
@@ -255,6 +279,9 @@ class ScriptedPlane final : public ControlPlane {
   FakeLoop& loop_;
   std::unique_ptr<People> people_;
   std::unique_ptr<Workspaces> workspaces_;
+  std::unique_ptr<Policies> policies_;
+  std::unique_ptr<Grants> grants_;
+  std::unique_ptr<PeerGrants> peerGrants_;
   FakeEntropy entropy_{7};
   identity::VaultysId self_ = identity::VaultysId::generate(identity::IdType::Machine, entropy_);
   std::function<void()> held_;
@@ -270,6 +297,7 @@ class RestFixture : public ::testing::Test {
     const auto hash = identity::sha256(asBytes(kToken));
     EXPECT_TRUE(store
                     ->writeBlocking([&](store::ControlWriter& w) -> Status {
+                      VC_TRY(w.putAgent({.did = kDid, .publicId = {1}, .name = "echo"}));
                       VC_TRY(w.putUser({.id = store::UserId("owner"), .name = "owner", .role = "owner"}));
                       return w.putApiToken({.id = TokenId("t"),
                                             .name = "operator",
@@ -285,6 +313,7 @@ class RestFixture : public ::testing::Test {
     agent.row.capabilities = R"(["echo","read"])";
     agent.row.limits = R"({"maxTokensPerDay":100})";
     agent.row.policyId = "p-1";
+    agent.granted = {{"echo", "read"}, {100, {}, {}}, "p-1", {}};
     agent.status = AgentStatus::Connected;
     agent.address = "10.0.0.9";
     agent.transport = "ws";

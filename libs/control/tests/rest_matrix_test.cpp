@@ -49,14 +49,39 @@ const std::vector<Row> kMatrix = {
     // A member's key for what a member may not do gives nothing, so it cannot be handed on either.
     {"POST", "/api/keys", 201, "rx--", "rxoa", "rxoa", R"({"name":"k","scopes":["SCOPE"]})"},
     {"DELETE", "/api/keys/:id", 204, "rxoa", "rxoa", "rxoa"},
+    {"GET", "/api/policies", 200, "----", "r---", "r---"},
+    {"POST", "/api/policies", 201, "----", "--o-", "--o-", R"({"did":"DID","capabilities":["echo"]})"},
+    {"GET", "/api/policies/:id", 200, "----", "r---", "r---"},
+    {"DELETE", "/api/policies/:id", 200, "----", "--o-", "--o-"},
+    {"GET", "/api/grants", 200, "r---", "r---", "r---"},
+    {"POST", "/api/grants", 201, "----", "--o-", "--o-", R"({"user":"member","capabilities":["echo"]})"},
+    {"GET", "/api/grants/:id", 200, "r---", "r---", "r---"},
+    {"DELETE", "/api/grants/:id", 200, "----", "--o-", "--o-"},
+    {"GET", "/api/users/:id/grants", 200, "r---", "r---", "r---"},
+    {"POST", "/api/users/:id/grants", 201, "----", "--o-", "--o-", R"({"capabilities":["echo"]})"},
+    {"DELETE", "/api/users/:id/grants/:grant", 200, "----", "--o-", "--o-"},
+    {"GET", "/api/peer-grants", 200, "----", "r---", "r---"},
+    {"POST", "/api/peer-grants", 201, "----", "--o-", "--o-",
+     R"({"source":"OTHER","target":"DID","capabilities":["echo"]})"},
+    {"GET", "/api/peer-grants/:id", 200, "----", "r---", "r---"},
+    {"DELETE", "/api/peer-grants/:id", 200, "----", "--o-", "--o-"},
 };
 
 void replace(std::string& text, const std::string& what, const std::string& with) {
   if (const auto at = text.find(what); at != std::string::npos) text.replace(at, what.size(), with);
 }
 
+const std::string kOtherDid = "did:vaultys:" + std::string(40, '2');
+
 class Matrix : public PeopleFixture {
  protected:
+  Matrix() {
+    const auto agents = [](store::ControlWriter& w) -> Status {
+      VC_TRY(w.putAgent({.did = Did(kOtherDid), .publicId = {2}, .name = "other"}));
+      return w.putAgent({.did = kDid, .publicId = {1}, .name = "echo", .capabilities = R"(["echo"])"});
+    };
+    EXPECT_TRUE(store->writeBlocking(agents).ok());
+  }
   Answer ask(const Row& row, const std::string& role, const std::string& scope) {
     const std::string fresh = "u" + std::to_string(++count_);
     std::string path = row.path, body = row.body;
@@ -64,6 +89,21 @@ class Matrix : public PeopleFixture {
       const Answer made = as("owner", "POST", "/api/users", R"({"name":")" + fresh + R"("})");
       EXPECT_EQ(made.status, 201) << made.body;
       replace(path, ":id", made.parsed()["id"]);
+    } else if (path == "/api/policies/:id") {
+      const Answer made = as("owner", "POST", "/api/policies", R"({"did":")" + kDid.value + R"(","capabilities":[]})");
+      EXPECT_EQ(made.status, 201) << made.body;
+      replace(path, ":id", made.parsed()["policy"]["id"]);
+    } else if (path == "/api/grants/:id" || path == "/api/users/:id/grants/:grant") {
+      const Answer made = as("owner", "POST", "/api/grants", R"({"user":")" + role + R"(","capabilities":["echo"]})");
+      EXPECT_EQ(made.status, 201) << made.body;
+      replace(path, ":grant", made.parsed()["grant"]["id"]);
+      replace(path, "/api/grants/:id", "/api/grants/" + made.parsed()["grant"]["id"].get<std::string>());
+    } else if (path == "/api/peer-grants/:id") {
+      const Answer made =
+          as("owner", "POST", "/api/peer-grants",
+             R"({"source":")" + kOtherDid + R"(","target":")" + kDid.value + R"(","capabilities":["echo"]})");
+      EXPECT_EQ(made.status, 201) << made.body;
+      replace(path, ":id", made.parsed()["peerGrant"]["id"]);
     } else if (path == "/api/keys/:id") {
       store::ApiTokenRow key = keyRow(role, scope);
       key.id = TokenId(fresh);
@@ -74,9 +114,11 @@ class Matrix : public PeopleFixture {
       path = "/api/keys/" + fresh;
     }
     replace(path, ":did", kDid.value);
+    if (path.starts_with("/api/users/")) replace(path, ":id", role);
     replace(path, ":id", "x");
     replace(path, ":conversationId", "c");
     replace(body, "DID", kDid.value);
+    replace(body, "OTHER", kOtherDid);
     replace(body, "NEW", "n" + fresh);
     replace(body, "SCOPE", scope);
     return by(secret(role, scope), row.method, path, body);

@@ -55,6 +55,9 @@ enum class AgentStatus : std::uint8_t { Offline, Connected };
 
 struct AgentView {
   store::AgentRow row;
+  policy::Grant granted;           // what is in force: the row's grant, narrowed by these policies
+  std::vector<PolicyId> policies;  // its own, then its workspaces'
+  std::vector<store::WorkspaceId> workspaces;
   AgentStatus status = AgentStatus::Offline;
   std::optional<WallTime> connectedAt;
   std::string address, transport;  // these five are the live connection's
@@ -100,6 +103,7 @@ struct Approval {
   protocol::ResourceLimits limits;
   std::optional<std::string> policyId;
   std::optional<WallTime> policyExpiresAt;
+  std::optional<std::vector<std::string>> workspaces;  // ids or names; absent: the default one
   std::string actor = "operator";
 };
 
@@ -154,6 +158,7 @@ template <class T>
 using Reply = std::function<void(Result<T>)>;
 
 class People;
+class Policies;
 class Workspaces;
 class Grants;
 class PeerGrants;
@@ -174,6 +179,7 @@ class ControlPlane {
 
   virtual People& people() = 0;
   virtual Workspaces& workspaces() = 0;
+  virtual Policies& policies() = 0;
   virtual Grants& grants() = 0;
   virtual PeerGrants& peerGrants() = 0;
 
@@ -203,7 +209,7 @@ class ControlPlane {
                              Reply<store::Listing<store::RegistrationRow>> reply) = 0;
   // Holds even when the agent is away; when it is there, replies once it has its certificate, or after two seconds.
   // NotFound; Conflict (decided already, expired); InvalidArgument (capabilities
-  // that were not requested).
+  // that were not requested); NotFound for a workspace too.
   virtual void approve(const RegistrationId& id, Approval approval, Reply<store::AgentRow> reply) = 0;
   virtual void reject(const RegistrationId& id, std::string reason, std::string actor, Reply<std::monostate> reply) = 0;
 
@@ -215,12 +221,17 @@ class ControlPlane {
   // Nobody waits for this intent any more: an agent that can be told to stop is told, and its answer ends the intent;
   // one that has not been sent yet ends as failed. Ids that are not pending are ignored.
   virtual void cancelIntent(const IntentId& id, std::string_view reason) = 0;
+  // Whose intents are asked about; absent: everybody's. Another's is NotFound, as one that does not exist.
+  using IntentsOf = std::optional<store::IntentOwner>;
   // As cancelIntent, asked for by `actor`; replies once that is stored. NotFound; Conflict when it has ended.
-  virtual void cancelIntent(const IntentId& id, std::string actor, Reply<std::monostate> reply) = 0;
+  virtual void cancelIntent(const IntentId& id, std::string actor, IntentsOf whose, Reply<std::monostate> reply) = 0;
   // As run, but replies once the intent is stored, and sent unless it waits; the result is stored when it comes.
   virtual void send(RunRequest request, Reply<SentIntent> reply) = 0;
-  // Sends to every connected agent that is granted `action` and not paused. An empty list when there is none.
-  virtual void broadcast(RunRequest requestWithoutDid, Reply<std::vector<SentIntent>> reply) = 0;
+  // Sends to every connected agent that `among` holds for, or to all without it, that is granted `action` and not
+  // paused. An empty list when there is none.
+  using AgentFilter = std::function<bool(const Did&)>;
+  virtual void broadcast(RunRequest requestWithoutDid, const AgentFilter& among,
+                         Reply<std::vector<SentIntent>> reply) = 0;
   struct IntentView {
     store::IntentRow row;
     bool signatureValid = false;  // verified again when read, as is the other
@@ -235,7 +246,7 @@ class ControlPlane {
     std::vector<std::string> tokens;
   };
   virtual void intents(store::IntentFilter filter, store::Page page, Reply<store::Listing<IntentView>> reply) = 0;
-  virtual void intent(const IntentId& id, Reply<IntentView> reply) = 0;
+  virtual void intent(const IntentId& id, IntentsOf whose, Reply<IntentView> reply) = 0;
 
   // Errors: NotFound, Unavailable, Busy, PolicyDenied (paused), InvalidArgument; then nothing else is called. On
   // success the conversation id, and `events` follow until onDone or onError, as long as the handle lives (it is given
@@ -266,6 +277,10 @@ class ControlPlane {
 
   virtual Counters counters() const = 0;
 };
+
+// NotFound: one text for what does not exist and for what the caller may not know of.
+Error noAgent(const Did& did);
+Error noIntent(const IntentId& id);
 
 // API tokens: "vcp_" and 64 hex digits; only the SHA-256 is stored. Blocking; used at start.
 // Makes one and writes it to `tokenFile` (0600) when the store has none or the file has gone (who may write the data

@@ -114,13 +114,15 @@ class People {
   std::optional<Principal> authenticate(std::string_view secret);
 
   const std::vector<store::UserRow>& users() const { return users_; }
-  const store::UserRow* find(std::string_view idOrName) const;
+  const store::UserRow* find(std::string_view idNameOrDid) const;
   // Of one user, revoked ones too.
   std::vector<store::ApiTokenRow> keysOf(const store::UserId& user) const;
 
   // Errors: PolicyDenied (the caller may not do this), Conflict (the name is taken; it is the last owner), NotFound,
   // InvalidArgument, Busy (too many).
-  void addUser(Principal by, std::string name, Role role, Reply<store::UserRow> reply);
+  // `workspaces`: ids or names of those that the user joins; absent: the default one.
+  void addUser(Principal by, std::string name, Role role, std::optional<std::vector<std::string>> workspaces,
+               Reply<store::UserRow> reply);
   void changeUser(Principal by, store::UserId id, UserChange change, std::optional<std::int64_t> expectedVersion,
                   Reply<ChangedUser> reply);
   void removeUser(Principal by, store::UserId id, std::optional<std::int64_t> expectedVersion,
@@ -133,11 +135,15 @@ class People {
   std::function<void()> onUsersChanged;
   // Asked what belongs into the transaction that removes a user, for `actor`. Set by the control plane.
   std::function<Along(const store::UserId& user, std::string actor)> alongRemoval;
+  // The same of one that has come, with the user's workspaces, or gone. Set by the workspaces.
+  std::function<void(const store::UserId&, const std::vector<store::WorkspaceId>&)> onUserAdded;
+  std::function<void(const store::UserId&)> onUserRemoved;
 
  private:
   explicit People(ControlPorts ports) : ports_(ports) {}
   template <class T>
-  void commit(std::function<Result<T>(store::ControlWriter&)> work, Reply<T> reply);
+  void commit(std::function<Result<T>(store::ControlWriter&)> work, Reply<T> reply,
+              std::function<void()> follow = nullptr);
   void noteUse(store::ApiTokenRow& key);
 
   ControlPorts ports_;

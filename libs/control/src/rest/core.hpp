@@ -7,8 +7,10 @@
 #include <vector>
 
 #include "base/json_writer.hpp"
+#include "control/grants.hpp"
 #include "control/people.hpp"
 #include "control/rest_api.hpp"
+#include "control/workspaces.hpp"
 #include "rest/gatekeeper.hpp"
 #include "rest/request_body.hpp"
 #include "rest/views.hpp"
@@ -31,6 +33,16 @@ struct Call {
 };
 
 class EventStream;
+
+// An agent that a body names. Core::didOf() makes a DID of it, for callers who may know of that agent.
+class GivenDid {
+ public:
+  explicit GivenDid(std::string text) : text_(std::move(text)) {}
+
+ private:
+  friend class Core;
+  std::string text_;
+};
 
 // Confined to the control plane's loop.
 class Core : public std::enable_shared_from_this<Core> {
@@ -88,6 +100,36 @@ class Core : public std::enable_shared_from_this<Core> {
   void listKeys(Call call);
   void createKey(Call call);
   void revokeKey(Call call);
+  // routes_workspaces.cpp
+  void listWorkspaces(Call call);
+  void addWorkspace(Call call);
+  void getWorkspace(Call call);
+  void renameWorkspace(Call call);
+  void removeWorkspace(Call call);
+  void listMembers(Call call);
+  void addMember(Call call);
+  void removeMember(Call call);
+  void listPlaced(Call call);
+  void addPlaced(Call call);
+  void removePlaced(Call call);
+
+  // routes_policies.cpp
+  void listPolicies(Call call);
+  void getPolicy(Call call);
+  void addPolicy(Call call);
+  void revokePolicy(Call call);
+  // routes_grants.cpp
+  void listGrants(Call call);
+  void getGrant(Call call);
+  void addGrant(Call call);
+  void revokeGrant(Call call);
+  void listGrantsOf(Call call);
+  void addGrantOf(Call call);
+  void revokeGrantOf(Call call);
+  void listPeerGrants(Call call);
+  void getPeerGrant(Call call);
+  void addPeerGrant(Call call);
+  void revokePeerGrant(Call call);
 
  private:
   void dispatch(Call call, std::string path);
@@ -98,12 +140,44 @@ class Core : public std::enable_shared_from_this<Core> {
   void fail(const Call& call, const Error& error) const { fail(call, toApiError(error)); }
   // The request's body; answers and returns nothing when there is none to use.
   std::optional<Body> body(const Call& call) const;
+  // `shown`: what the caller calls the conversation; absent: what the control plane calls it.
   std::function<void(Result<ControlPlane::StartedChat>)> replyStream(const Call& call,
-                                                                     const std::shared_ptr<EventStream>& stream);
+                                                                     const std::shared_ptr<EventStream>& stream,
+                                                                     std::optional<ConversationId> shown);
   // Answers with the agent as it is now.
   Reply<AgentView> replyAgent(const Call& call);
-  // The :did of the path; answers 404 when it cannot be one.
-  std::optional<Did> didOf(const Call& call) const;
+  // Every agent that a request names comes through these two. They answer 404, and return nothing, for text that is no
+  // DID and for an agent that the caller may not know of, as for one that does not exist.
+  std::optional<Did> didOf(const Call& call, std::size_t param = 0) const;  // of the path
+  std::optional<Did> didOf(const Call& call, const GivenDid& given) const;  // of the body
+  // For whom the caller asks: whom intents, chats and delegations name.
+  Did forWhom(const Call& call) const;
+  // `action` and `params` of a request for work, who asks, and its trace.
+  void readWork(Body& body, const Call& call, RunRequest& into) const;
+  // Whose intents the caller may know of: admins and owners everybody's, members their own.
+  ControlPlane::IntentsOf intentsOf(const Call& call) const;
+  // What the control plane and the agent call the conversation that the caller calls `given`. Members name
+  // conversations in a space of their own, so that nobody reads, stops or goes on with another's by its name.
+  static ConversationId conversationOf(const Call& call, const std::string& given);
+  // The workspace of the path, by id or name; answers 404 when there is none that the caller may know of.
+  std::optional<store::WorkspaceRow> workspaceOf(const Call& call) const;
+  // The agent as the caller may see it.
+  void writeAgentFor(const Call& call, JsonWriter& w, AgentView agent) const;
+  void writeUser(JsonWriter& w, const store::UserRow& row) const;
+  net::HttpResponse userResponse(int status, const store::UserRow& row) const;
+  void writeWorkspace(JsonWriter& w, const store::WorkspaceRow& row) const;
+  void writeGrant(JsonWriter& w, const UserGrant& grant) const;
+  void writePeerGrant(JsonWriter& w, const PeerGrant& grant) const;
+  // Whether the caller may see it.
+  bool mayKnow(const Call& call, const UserGrant& grant) const;
+  void addGrantTo(const Call& call, Body body, std::string user);
+  void revokeGrantNamed(const Call& call, const store::GrantId& id);
+  std::vector<UserGrant> grantsOf(const store::UserId& user) const;  // the newest first
+  net::HttpResponse workspaceResponse(int status, const store::WorkspaceRow& row) const;
+  void moveMember(Call call, Workspaces::Way way);
+  void movePlaced(Call call, Workspaces::Way way);
+  // 200 with the agents that were sent something, or what went wrong.
+  Reply<ChangedWorkspace> replySentTo(const Call& call);
   Query query(const Call& call) const {
     return Query(call.request(), call.original ? Query::Unknown::Ignore : Query::Unknown::Refuse);
   }
@@ -111,7 +185,8 @@ class Core : public std::enable_shared_from_this<Core> {
   ControlPorts ports_;
   ControlPlane& plane_;
   RestOptions options_;
-  People& people_;  // the plane's
+  People& people_;  // the plane's, as the next
+  Workspaces& workspaces_;
   Gatekeeper gatekeeper_;
   SteadyTime started_;
   bool closed_ = false;
@@ -125,9 +200,9 @@ std::optional<protocol::ResourceLimits> readLimits(Body& body, std::string_view 
 void readLimitChanges(Body& body, std::string_view name, GrantChange& into);
 std::optional<std::vector<std::string>> readCapabilities(Body& body, std::string_view name);
 // `did`, or agentId and agentDid as the original's clients write it.
-Did readDid(Body& body);
-// `action` and `params` of a request for work, who asks, and its trace.
-void readWork(Body& body, const Call& call, RunRequest& into);
+GivenDid readDid(Body& body);
+// `workspaces`: ids or names.
+std::optional<std::vector<std::string>> readWorkspaces(Body& body);
 // `ttlSeconds`, at most `maxTtl`, and the idempotency key: a member of the body or the header Idempotency-Key.
 void readDurability(Body& body, const net::HttpRequest& request, seconds maxTtl, RunRequest& into);
 ApiError notAllowed(Permission needs);

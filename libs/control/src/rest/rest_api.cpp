@@ -45,8 +45,9 @@ std::optional<std::string> fromOriginal(std::string_view path) {
   if (path == "/api/public/health") return "/health";
   if (!under(path, kAdmin)) return std::nullopt;
   const std::string_view rest = path.substr(kAdmin.size());
-  if (under(rest, "/agents") || under(rest, "/registrations") || under(rest, "/intents"))
+  if (under(rest, "/agents") || under(rest, "/registrations") || under(rest, "/intents") || under(rest, "/policies"))
     return "/api" + std::string(rest);
+  if (under(rest, "/users") && rest.find("/grants") != std::string_view::npos) return "/api" + std::string(rest);
   if (rest == "/governance/audit") return "/api/audit";
   return std::nullopt;
 }
@@ -73,7 +74,7 @@ const std::vector<Core::Route>& Core::routes() {
       {"GET", "/api/registrations", Permission::Oversee, &Core::listRegistrations,
        "Registrations: ?status, limit, offset"},
       {"POST", "/api/registrations/:id/approve", Permission::Operate, &Core::approve,
-       "Lets an agent in: {capabilities, resourceLimits, policyId, policyExpiresAt}"},
+       "Lets an agent in: {capabilities, resourceLimits, policyId, policyExpiresAt, workspaces}"},
       {"POST", "/api/registrations/:id/reject", Permission::Operate, &Core::reject, "Keeps an agent out: {reason}"},
       {"POST", "/api/intents", Permission::Run, &Core::sendIntent,
        "Sends an intent and does not wait: {did, action, params, timeoutMs, ttlSeconds, idempotencyKey}"},
@@ -96,14 +97,55 @@ const std::vector<Core::Route>& Core::routes() {
       {"GET", "/api/audit/verify", Permission::Oversee, &Core::verifyAudit, "Checks the audit's hash chain"},
       {"GET", "/api/me", Permission::Own, &Core::me, "Whose key this is, and what it may do"},
       {"GET", "/api/users", Permission::Oversee, &Core::listUsers, "Users: ?name, limit, offset"},
-      {"POST", "/api/users", Permission::Manage, &Core::addUser, "Adds a user: {name, role}"},
+      {"POST", "/api/users", Permission::Manage, &Core::addUser, "Adds a user: {name, role, workspaces}"},
       {"GET", "/api/users/:id", Permission::Oversee, &Core::getUser, "One user, by id or name"},
       {"PATCH", "/api/users/:id", Permission::Manage, &Core::changeUser, "Changes a user: {role, disabled}; If-Match"},
       {"DELETE", "/api/users/:id", Permission::Manage, &Core::removeUser,
        "Removes a user and the user's keys; If-Match"},
+      {"GET", "/api/users/:id/grants", Permission::Read, &Core::listGrantsOf,
+       "What a user may have agents do; members see their own"},
+      {"POST", "/api/users/:id/grants", Permission::Operate, &Core::addGrantOf,
+       "As POST /api/grants, for this user: {did, capabilities, expiresAt}"},
+      {"DELETE", "/api/users/:id/grants/:grant", Permission::Operate, &Core::revokeGrantOf,
+       "Ends a grant of this user; If-Match"},
       {"GET", "/api/keys", Permission::Own, &Core::listKeys, "Your API keys, or those of ?user; limit, offset"},
       {"POST", "/api/keys", Permission::Own, &Core::createKey, "Makes an API key: {name, scopes, expiresAt, user}"},
       {"DELETE", "/api/keys/:id", Permission::Own, &Core::revokeKey, "Revokes one of your API keys, or of ?user"},
+      {"GET", "/api/workspaces", Permission::Read, &Core::listWorkspaces, "Workspaces: ?name, limit, offset"},
+      {"POST", "/api/workspaces", Permission::Manage, &Core::addWorkspace, "Adds a workspace: {name}"},
+      {"GET", "/api/workspaces/:id", Permission::Read, &Core::getWorkspace, "One workspace, by id or name"},
+      {"PATCH", "/api/workspaces/:id", Permission::Manage, &Core::renameWorkspace,
+       "Renames a workspace: {name}; If-Match"},
+      {"DELETE", "/api/workspaces/:id", Permission::Manage, &Core::removeWorkspace,
+       "Removes a workspace and its policies; If-Match"},
+      {"GET", "/api/workspaces/:id/members", Permission::Read, &Core::listMembers, "Its users: ?limit, offset"},
+      {"PUT", "/api/workspaces/:id/members/:user", Permission::Manage, &Core::addMember,
+       "Puts a user, by id or name, into a workspace"},
+      {"DELETE", "/api/workspaces/:id/members/:user", Permission::Manage, &Core::removeMember,
+       "Takes a user out of a workspace"},
+      {"GET", "/api/workspaces/:id/agents", Permission::Read, &Core::listPlaced, "Its agents: ?limit, offset"},
+      {"PUT", "/api/workspaces/:id/agents/:did", Permission::Manage, &Core::addPlaced,
+       "Puts an agent into a workspace"},
+      {"DELETE", "/api/workspaces/:id/agents/:did", Permission::Manage, &Core::removePlaced,
+       "Takes an agent out of a workspace"},
+      {"GET", "/api/policies", Permission::Oversee, &Core::listPolicies,
+       "Policies: ?did, workspace, status, limit, offset"},
+      {"POST", "/api/policies", Permission::Operate, &Core::addPolicy,
+       "Narrows an agent or a workspace: {name, did or workspace, capabilities, resourceLimits, expiresAt, reason}"},
+      {"GET", "/api/policies/:id", Permission::Oversee, &Core::getPolicy, "One policy"},
+      {"DELETE", "/api/policies/:id", Permission::Operate, &Core::revokePolicy, "Revokes a policy; If-Match"},
+      {"GET", "/api/grants", Permission::Read, &Core::listGrants,
+       "What users may have agents do; members see their own: ?user, did, status, limit, offset"},
+      {"POST", "/api/grants", Permission::Operate, &Core::addGrant,
+       "Lets a user have an agent, or all, do something: {user, did, capabilities, expiresAt}"},
+      {"GET", "/api/grants/:id", Permission::Read, &Core::getGrant, "One grant"},
+      {"DELETE", "/api/grants/:id", Permission::Operate, &Core::revokeGrant, "Ends a grant; If-Match"},
+      {"GET", "/api/peer-grants", Permission::Oversee, &Core::listPeerGrants,
+       "What agents may ask of each other: ?source, target, status, limit, offset"},
+      {"POST", "/api/peer-grants", Permission::Operate, &Core::addPeerGrant,
+       "Lets an agent ask another: {source, target, capabilities, skillDescription, expiresAt}"},
+      {"GET", "/api/peer-grants/:id", Permission::Oversee, &Core::getPeerGrant, "One peer grant"},
+      {"DELETE", "/api/peer-grants/:id", Permission::Operate, &Core::revokePeerGrant, "Ends a peer grant; If-Match"},
   };
   return all;
 }
@@ -113,6 +155,7 @@ Core::Core(ControlPorts ports, ControlPlane& plane, RestOptions options)
       plane_(plane),
       options_(std::move(options)),
       people_(plane.people()),
+      workspaces_(plane.workspaces()),
       gatekeeper_({options_.allowedHosts, options_.maxFailedLogins, options_.maxRequestsPerKey}, people_, ports.clock,
                   ports.log),
       started_(ports.clock.steady()) {}
@@ -195,13 +238,27 @@ std::optional<Body> Core::body(const Call& call) const {
   return std::get<Body>(std::move(parsed));
 }
 
-std::optional<Did> Core::didOf(const Call& call) const {
-  const std::string& text = call.params.front();
-  if (isValidDid(text)) return Did(text);
+std::optional<Did> Core::didOf(const Call& call, std::size_t param) const {
+  const std::string& text = call.params.at(param);
+  if (isValidDid(text)) return didOf(call, GivenDid(text));
   fail(call,
        Error{Errc::NotFound, "'" + printable(text, 100) +
                                  "' is not a DID (did:vaultys: and 40 hex digits): GET /api/agents lists the agents"});
   return std::nullopt;
+}
+
+std::optional<Did> Core::didOf(const Call& call, const GivenDid& given) const {
+  Did did(given.text_);
+  if (workspaces_.mayKnow(call.principal(), did)) return did;
+  fail(call, noAgent(did));
+  return std::nullopt;
+}
+
+ControlPlane::IntentsOf Core::intentsOf(const Call& call) const {
+  const Principal& who = call.principal();
+  if (who.role >= Role::Admin) return std::nullopt;
+  const store::UserRow* row = people_.find(who.user.value);
+  return store::IntentOwner{who.actor(), row != nullptr ? row->createdAt : ports_.clock.now()};
 }
 
 void readLimitChanges(Body& body, std::string_view name, GrantChange& into) {
@@ -237,23 +294,32 @@ std::optional<std::vector<std::string>> readCapabilities(Body& body, std::string
   return list;
 }
 
-Did readDid(Body& body) {
+GivenDid readDid(Body& body) {
+  const char* member = "did";
   for (const char* alias : {"agentId", "agentDid"}) {
-    if (body.has("did") || !body.has(alias)) continue;
-    Did did(body.requiredText(alias, kMaxIdBytes));
-    if (!did.empty() && !isValidDid(did.value)) body.problem(alias, "is not a DID (did:vaultys: and 40 hex digits)");
-    return did;
+    if (!body.has(member) && body.has(alias)) member = alias;
   }
-  Did did(body.requiredText("did", kMaxIdBytes));
-  if (!did.empty() && !isValidDid(did.value)) body.problem("did", "is not a DID (did:vaultys: and 40 hex digits)");
-  return did;
+  std::string text = body.requiredText(member, kMaxIdBytes);
+  if (!text.empty() && !isValidDid(text)) body.problem(member, "is not a DID (did:vaultys: and 40 hex digits)");
+  return GivenDid(std::move(text));
 }
 
-void readWork(Body& body, const Call& call, RunRequest& into) {
+std::optional<std::vector<std::string>> readWorkspaces(Body& body) {
+  return body.textList("workspaces", Workspaces::kMaxWorkspaces, kMaxIdBytes);
+}
+
+Did Core::forWhom(const Call& call) const {
+  const store::UserId& user = call.principal().user;
+  const store::UserRow* row = people_.find(user.value);
+  return Did(row != nullptr ? row->did : user.value);  // of one who has just gone nobody knows it, so it is refused
+}
+
+void Core::readWork(Body& body, const Call& call, RunRequest& into) const {
   into.action = body.requiredText("action", 64);
   if (auto params = body.rawObject("params")) into.params = std::move(*params);
   if (auto ms = body.integer("timeoutMs", 1, 86'400'000)) into.timeout = milliseconds(*ms);
   into.requestedBy = call.actor();
+  into.userDid = forWhom(call);
   into.trace = traceContextOf(call.request());
 }
 

@@ -29,6 +29,7 @@ void Core::listAgents(Call call) {
 
   std::vector<AgentView> agents = plane_.agents();
   std::erase_if(agents, [&](const AgentView& agent) {
+    if (!workspaces_.mayKnow(call.principal(), agent.row.did)) return true;
     const bool connected = agent.status == AgentStatus::Connected;
     return (status && (*status == "connected") != connected) || (online && (*online == "true") != connected) ||
            (name && agent.row.name != *name) ||
@@ -42,7 +43,7 @@ void Core::listAgents(Call call) {
   JsonWriter w;
   w.beginObject();
   w.key("items").beginArray();
-  for (std::size_t i = from; i < to; ++i) writeAgent(w, agents[i]);
+  for (std::size_t i = from; i < to; ++i) writeAgentFor(call, w, std::move(agents[i]));
   w.endArray();
   writePagination(w, total, page, to - from);
   if (call.original) {
@@ -59,9 +60,9 @@ void Core::getAgent(Call call) {
   const auto did = didOf(call);
   if (!did) return;
   const auto agent = plane_.agent(*did);
-  if (!agent) return fail(call, Error{Errc::NotFound, "no agent has the DID " + did->value});
+  if (!agent) return fail(call, noAgent(*did));
   JsonWriter w;
-  writeAgent(w, *agent);
+  writeAgentFor(call, w, *agent);
   respondJson(call, w);
 }
 
@@ -81,7 +82,7 @@ void Core::patchAgent(Call call) {
   if (!did) return;
   auto body = this->body(call);
   if (!body) return;
-  if (!plane_.agent(*did)) return fail(call, Error{Errc::NotFound, "no agent has the DID " + did->value});
+  if (!plane_.agent(*did)) return fail(call, noAgent(*did));
   // Absent leaves as it is; null takes away.
   GrantChange change;
   const char* members[] = {"capabilities", "resourceLimits", "policyId", "policyExpiresAt"};
@@ -105,9 +106,19 @@ Reply<AgentView> Core::replyAgent(const Call& call) {
   return [self = shared_from_this(), call](const Result<AgentView>& reply) {
     if (!reply) return self->fail(call, reply.error());
     JsonWriter w;
-    writeAgent(w, *reply);
+    self->writeAgentFor(call, w, *reply);
     self->respondJson(call, w);
   };
+}
+
+void Core::writeAgentFor(const Call& call, JsonWriter& w, AgentView agent) const {
+  if (call.principal().role < Role::Admin) {
+    std::erase_if(agent.workspaces, [&](const auto& id) { return !workspaces_.mayKnow(call.principal(), id); });
+    // These may be of other workspaces, and the calls other users'.
+    agent.policies.clear();
+    if (agent.lastHeartbeat) agent.lastHeartbeat->stuckCalls.clear();
+  }
+  writeAgent(w, agent);
 }
 
 void Core::pause(Call call) {
@@ -213,6 +224,7 @@ void Core::approve(Call call) {
   if (auto limits = readLimits(*body, "resourceLimits")) approval.limits = std::move(*limits);
   approval.policyId = body->text("policyId", kMaxIdBytes);
   approval.policyExpiresAt = body->time("policyExpiresAt");
+  approval.workspaces = readWorkspaces(*body);
   if (auto bad = body->finish()) return fail(call, *bad);
 
   plane_.approve(RegistrationId(call.params.front()), std::move(approval),

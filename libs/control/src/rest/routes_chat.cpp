@@ -1,5 +1,6 @@
 #include <charconv>
 
+#include "identity/hash.hpp"
 #include "rest/core.hpp"
 #include "rest/trace_context.hpp"
 
@@ -166,12 +167,22 @@ std::optional<std::int64_t> wholeNumber(std::string_view text) {
 
 // The handle goes with the reply when the client has gone meanwhile.
 std::function<void(Result<ControlPlane::StartedChat>)> Core::replyStream(const Call& call,
-                                                                         const std::shared_ptr<EventStream>& stream) {
-  return [self = shared_from_this(), call, stream](Result<ControlPlane::StartedChat> reply) {
+                                                                         const std::shared_ptr<EventStream>& stream,
+                                                                         std::optional<ConversationId> shown) {
+  return [self = shared_from_this(), call, stream, shown = std::move(shown)](Result<ControlPlane::StartedChat> reply) {
     if (stream->clientGone()) return;
     if (!reply) return self->fail(call, reply.error());
+    if (shown) reply->conversationId = *shown;
     stream->begin(std::move(*reply));
   };
+}
+
+ConversationId Core::conversationOf(const Call& call, const std::string& given) {
+  const Principal& who = call.principal();
+  if (who.role >= Role::Admin) return ConversationId(given);
+  constexpr std::size_t kBytes = 16;  // of a space with one user in it
+  const auto hash = identity::sha256(asBytes(given));
+  return ConversationId(who.user.value + "." + hexEncode(BytesView(hash).first(kBytes)));
 }
 
 void Core::chat(Call call) {
@@ -179,7 +190,8 @@ void Core::chat(Call call) {
   if (!body) return;
   ChatRequest request;
   request.requestedBy = call.actor();
-  request.did = readDid(*body);
+  request.userDid = forWhom(call);
+  const GivenDid given = readDid(*body);
   readMessages(*body, request);
   for (const char* name : {"conversationId", "sessionId"}) {  // sessionId: as the original's clients write it
     auto id = body->text(name, kMaxIdBytes);
@@ -197,10 +209,15 @@ void Core::chat(Call call) {
       body->problem("conversationId", "must have no / and be no . or .. when it is resumable: it is part of a path");
   }
   if (auto bad = body->finish()) return fail(call, *bad);
+  const auto did = didOf(call, given);
+  if (!did) return;
+  request.did = *did;
+  const ConversationId shown = request.conversationId.value_or(ConversationId(newUuid(ports_.clock, ports_.entropy)));
+  request.conversationId = conversationOf(call, shown.value);
 
   auto stream = std::make_shared<EventStream>(call.exchange, ports_.loop, options_.keepAliveInterval, 0);
   stream->watchClient();
-  plane_.chat(std::move(request), stream->events(), replyStream(call, stream));
+  plane_.chat(std::move(request), stream->events(), replyStream(call, stream, shown));
 }
 
 void Core::resumeChat(Call call) {
@@ -225,8 +242,8 @@ void Core::resumeChat(Call call) {
   auto stream = std::make_shared<EventStream>(call.exchange, ports_.loop, options_.keepAliveInterval,
                                               static_cast<std::uint64_t>(from));
   stream->watchClient();
-  plane_.resumeChat(*did, ConversationId(call.params[1]), static_cast<std::uint64_t>(from), stream->events(),
-                    replyStream(call, stream));
+  plane_.resumeChat(*did, conversationOf(call, call.params[1]), static_cast<std::uint64_t>(from), stream->events(),
+                    replyStream(call, stream, ConversationId(call.params[1])));
 }
 
 void Core::cancelChat(Call call) {
@@ -234,7 +251,7 @@ void Core::cancelChat(Call call) {
   if (!did) return;
   auto query = this->query(call);
   if (auto bad = query.finish()) return fail(call, *bad);
-  plane_.cancelChat(*did, ConversationId(call.params[1]),
+  plane_.cancelChat(*did, conversationOf(call, call.params[1]),
                     [self = shared_from_this(), call](Result<std::monostate> done) {
                       if (!done) return self->fail(call, done.error());
                       self->respond(call, {204, {}, {}});

@@ -49,10 +49,13 @@ void Core::sendIntent(Call call) {
   auto body = this->body(call);
   if (!body) return;
   RunRequest request;
-  request.did = readDid(*body);
+  const GivenDid given = readDid(*body);
   readWork(*body, call, request);
   readDurability(*body, call.request(), kMaxTtl, request);
   if (auto bad = body->finish()) return fail(call, *bad);
+  const auto did = didOf(call, given);
+  if (!did) return;
+  request.did = *did;
   const std::string action = request.action;
   plane_.send(std::move(request), [self = shared_from_this(), call, action](Result<SentIntent> reply) {
     if (!reply) return self->fail(call, reply.error());
@@ -78,8 +81,9 @@ void Core::broadcastIntent(Call call) {
     body->problem("Idempotency-Key", "is not for broadcasts, which go to whoever is there");
   if (auto bad = body->finish()) return fail(call, *bad);
   const std::string action = request.action;
+  const auto among = [&](const Did& did) { return workspaces_.mayKnow(call.principal(), did); };
   plane_.broadcast(
-      std::move(request), [self = shared_from_this(), call, action](Result<std::vector<SentIntent>> reply) {
+      std::move(request), among, [self = shared_from_this(), call, action](Result<std::vector<SentIntent>> reply) {
         if (!reply) return self->fail(call, reply.error());
         JsonWriter w;
         w.beginObject();
@@ -103,6 +107,7 @@ void Core::listIntents(Call call) {
     filter.did = Did(std::move(*did));
   }
   filter.status = q.oneOf("status", {"queued", "pending", "success", "failed", "timeout", "lost", "expired"});
+  filter.owner = intentsOf(call);
   const store::Page page = q.page();
   if (auto bad = q.finish()) return fail(call, *bad);
   plane_.intents(std::move(filter), page,
@@ -120,7 +125,7 @@ void Core::listIntents(Call call) {
 }
 
 void Core::getIntent(Call call) {
-  plane_.intent(IntentId(call.params.front()),
+  plane_.intent(IntentId(call.params.front()), intentsOf(call),
                 [self = shared_from_this(), call](Result<ControlPlane::IntentView> reply) {
                   if (!reply) return self->fail(call, reply.error());
                   JsonWriter w;
@@ -133,7 +138,7 @@ void Core::cancelIntent(Call call) {
   auto body = this->body(call);
   if (!body) return;
   if (auto bad = body->finish()) return fail(call, *bad);
-  plane_.cancelIntent(IntentId(call.params.front()), call.actor(),
+  plane_.cancelIntent(IntentId(call.params.front()), call.actor(), intentsOf(call),
                       [self = shared_from_this(), call](const Result<std::monostate>& reply) {
                         if (!reply) return self->fail(call, reply.error());
                         JsonWriter w;

@@ -1,37 +1,15 @@
-#include <charconv>
-
 #include "rest/core.hpp"
+#include "rest/versions.hpp"
 
 namespace vaultysclaw::control::rest {
 namespace {
 
 constexpr std::size_t kMaxNameBytes = 64;
 
-void writeTime(JsonWriter& w, const char* member, const std::optional<WallTime>& time) {
-  w.key(member);
-  if (time) {
-    w.value(toIso8601(*time));
-  } else {
-    w.null();
-  }
-}
-
 void writeScopes(JsonWriter& w, Scopes scopes) {
   w.key("scopes").beginArray();
   for (const std::string& word : scopes.words()) w.value(word);
   w.endArray();
-}
-
-void writeUser(JsonWriter& w, const store::UserRow& row) {
-  w.beginObject();
-  w.member("id", row.id.value);
-  w.member("did", row.did);
-  w.member("name", row.name);
-  w.member("role", row.role);
-  w.member("disabled", row.disabled);
-  w.member("createdAt", toIso8601(row.createdAt));
-  w.member("version", row.version);
-  w.endObject();
 }
 
 void writeKey(JsonWriter& w, const store::ApiTokenRow& row, const std::string* secret = nullptr) {
@@ -41,49 +19,10 @@ void writeKey(JsonWriter& w, const store::ApiTokenRow& row, const std::string* s
   w.member("name", row.name);
   writeScopes(w, Scopes::fromText(row.scopes));
   w.member("createdAt", toIso8601(row.createdAt));
-  writeTime(w, "expiresAt", row.expiresAt);
-  writeTime(w, "lastUsedAt", row.lastUsedAt);
-  writeTime(w, "revokedAt", row.revokedAt);
+  writeTimeOrNull(w, "expiresAt", row.expiresAt);
+  writeTimeOrNull(w, "lastUsedAt", row.lastUsedAt);
+  writeTimeOrNull(w, "revokedAt", row.revokedAt);
   if (secret != nullptr) w.member("key", *secret);
-  w.endObject();
-}
-
-net::HttpResponse userResponse(int status, const store::UserRow& row) {
-  JsonWriter w;
-  writeUser(w, row);
-  net::HttpResponse response = jsonResponse(status, w.take());
-  response.headers.emplace_back("ETag", "\"" + std::to_string(row.version) + "\"");
-  return response;
-}
-
-// The version that the caller has seen; one that never fits when the header names none.
-std::optional<std::int64_t> expectedVersion(const net::HttpRequest& request) {
-  const auto header = request.header("if-match");
-  if (!header || *header == "*") return std::nullopt;
-  std::int64_t version = -1;
-  const std::string_view text(*header);
-  if (text.size() > 2 && text.front() == '"' && text.back() == '"') {
-    const char* end = text.data() + text.size() - 1;
-    const auto [stop, wrong] = std::from_chars(text.data() + 1, end, version);
-    if (wrong != std::errc() || stop != end) version = -1;
-  }
-  return version;
-}
-
-ApiError staleVersion() {
-  return {Errc::Conflict, "the user was changed meanwhile: read it again and decide anew", 412, {}, {}};
-}
-
-template <class Row, class Write>
-void writePage(JsonWriter& w, const std::vector<Row>& rows, store::Page page, Write write) {
-  const auto total = static_cast<std::int64_t>(rows.size());
-  const auto from = static_cast<std::size_t>(std::min(page.offset, total));
-  const auto to = static_cast<std::size_t>(std::min(page.offset + page.limit, total));
-  w.beginObject();
-  w.key("items").beginArray();
-  for (std::size_t i = from; i < to; ++i) write(rows[i]);
-  w.endArray();
-  writePagination(w, total, page, to - from);
   w.endObject();
 }
 
@@ -97,6 +36,24 @@ std::optional<Role> readRole(Body& body) {
 
 }  // namespace
 
+void Core::writeUser(JsonWriter& w, const store::UserRow& row) const {
+  w.beginObject();
+  w.member("id", row.id.value);
+  w.member("name", row.name);
+  w.member("role", row.role);
+  w.member("disabled", row.disabled);
+  writeIds(w, "workspaces", workspaces_.of(row.id));
+  w.member("createdAt", toIso8601(row.createdAt));
+  w.member("version", row.version);
+  w.endObject();
+}
+
+net::HttpResponse Core::userResponse(int status, const store::UserRow& row) const {
+  JsonWriter w;
+  writeUser(w, row);
+  return versionedResponse(status, w.take(), row.version);
+}
+
 void Core::me(Call call) {
   const Principal& who = call.principal();
   JsonWriter w;
@@ -108,7 +65,7 @@ void Core::me(Call call) {
     w.null();
   }
   w.member("keyId", who.key.value);
-  writeTime(w, "keyExpiresAt", who.keyExpiresAt);
+  writeTimeOrNull(w, "keyExpiresAt", who.keyExpiresAt);
   writeScopes(w, who.effective());
   w.endObject();
   respondJson(call, w);
@@ -139,11 +96,12 @@ void Core::addUser(Call call) {
   if (!name.empty() && !isUserName(name))
     body->problem("name", "must be 1 to 64 of a-z, 0-9, . _ and -, beginning with a letter or digit");
   const Role role = readRole(*body).value_or(Role::Member);
+  auto workspaces = readWorkspaces(*body);
   if (auto bad = body->finish()) return fail(call, *bad);
-  people_.addUser(call.principal(), std::move(name), role,
+  people_.addUser(call.principal(), std::move(name), role, std::move(workspaces),
                   [self = shared_from_this(), call](const Result<store::UserRow>& reply) {
                     if (!reply) return self->fail(call, reply.error());
-                    self->respond(call, userResponse(201, *reply));
+                    self->respond(call, self->userResponse(201, *reply));
                   });
 }
 
@@ -156,8 +114,8 @@ void Core::changeUser(Call call) {
   people_.changeUser(call.principal(), store::UserId(call.params.front()), change, expectedVersion(call.request()),
                      [self = shared_from_this(), call](const Result<ChangedUser>& reply) {
                        if (!reply) return self->fail(call, reply.error());
-                       if (reply->stale) return self->fail(call, staleVersion());
-                       self->respond(call, userResponse(200, reply->row));
+                       if (reply->stale) return self->fail(call, staleVersion("the user"));
+                       self->respond(call, self->userResponse(200, reply->row));
                      });
 }
 
@@ -165,7 +123,7 @@ void Core::removeUser(Call call) {
   people_.removeUser(call.principal(), store::UserId(call.params.front()), expectedVersion(call.request()),
                      [self = shared_from_this(), call](const Result<ChangedUser>& reply) {
                        if (!reply) return self->fail(call, reply.error());
-                       if (reply->stale) return self->fail(call, staleVersion());
+                       if (reply->stale) return self->fail(call, staleVersion("the user"));
                        self->respond(call, {204, {}, {}});
                      });
 }

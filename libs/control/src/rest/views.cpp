@@ -2,6 +2,8 @@
 
 #include <nlohmann/json.hpp>
 
+#include "rows.hpp"
+
 namespace vaultysclaw::control::rest {
 namespace {
 
@@ -17,15 +19,6 @@ void writeOrNull(JsonWriter& w, std::string_view name, const std::optional<T>& v
   w.key(name);
   if (value) {
     w.value(*value);
-  } else {
-    w.null();
-  }
-}
-
-void writeTimeOrNull(JsonWriter& w, std::string_view name, const std::optional<WallTime>& value) {
-  w.key(name);
-  if (value) {
-    w.value(toIso8601(*value));
   } else {
     w.null();
   }
@@ -60,6 +53,19 @@ void writeHeartbeat(JsonWriter& w, const protocol::Heartbeat& beat) {
 
 }  // namespace
 
+void writeTimeOrNull(JsonWriter& w, std::string_view name, const std::optional<WallTime>& value) {
+  w.key(name);
+  if (value) {
+    w.value(toIso8601(*value));
+  } else {
+    w.null();
+  }
+}
+
+void writeSentTo(JsonWriter& w, const std::vector<Did>& agents) {
+  writeIds(w, "sentTo", agents);
+}
+
 void writeLimits(JsonWriter& w, const protocol::ResourceLimits& limits) {
   w.beginObject();
   w.memberIf("maxTokensPerDay", limits.maxTokensPerDay);
@@ -80,11 +86,20 @@ void writeAgent(JsonWriter& w, const AgentView& agent) {
   w.member("name", row.name);
   w.member("status", online ? "connected" : "offline");
   w.member("online", online);
+  w.key("capabilities").rawValue(capabilitiesToJson(agent.granted.capabilities));
+  w.key("resourceLimits");
+  writeLimits(w, agent.granted.limits);
+  writeOrNull(w, "policyId", agent.granted.policyId);
+  writeTimeOrNull(w, "policyExpiresAt", agent.granted.policyExpiresAt);
+  w.key("approved").beginObject();
   writeRaw(w, "capabilities", row.capabilities, "[]");
-  writeRaw(w, "requestedCapabilities", row.requestedCapabilities, "[]");
   writeRaw(w, "resourceLimits", row.limits, "{}");
   writeOrNull(w, "policyId", row.policyId);
   writeTimeOrNull(w, "policyExpiresAt", row.policyExpiresAt);
+  w.endObject();
+  writeRaw(w, "requestedCapabilities", row.requestedCapabilities, "[]");
+  writeIds(w, "policies", agent.policies);
+  writeIds(w, "workspaces", agent.workspaces);
   w.member("handshakeVersion", row.handshakeVersion);
   w.member("registeredAt", toIso8601(row.createdAt));
   writeTimeOrNull(w, "lastSeen", row.lastSeenAt);

@@ -125,9 +125,16 @@ struct Listing {
   std::vector<Row> items{};
   std::int64_t total = 0;
 };
+// Whose intents: those that `requestedBy` has asked for since then, for a name may have been another's before.
+struct IntentOwner {
+  std::string requestedBy{};
+  WallTime since{};
+  bool owns(const std::string& by, WallTime at) const { return by == requestedBy && at >= since; }
+};
 struct IntentFilter {
   std::optional<Did> did{};
   std::optional<std::string> status{};
+  std::optional<IntentOwner> owner{};
 };
 struct AuditFilter {
   std::optional<std::string> actor{}, action{}, target{};

@@ -138,6 +138,11 @@ class Where {
     if (value) text_ += (text_.empty() ? " WHERE " : " AND ") + std::string(column) + " = ?";
     return *this;
   }
+  template <class T>
+  Where& atLeast(const char* column, const std::optional<T>& value) {
+    if (value) text_ += (text_.empty() ? " WHERE " : " AND ") + std::string(column) + " >= ?";
+    return *this;
+  }
   // Tells SQLite that a partial index on the column serves; true for every value it is used with.
   Where& also(const char* term) {
     text_ += (text_.empty() ? " WHERE " : " AND ") + std::string(term);
@@ -227,14 +232,19 @@ Result<Listing<IntentRow>> listIntents(Database& db, const IntentFilter& filter,
   // The plus keeps SQLite from walking every agent's intents of that status when one agent's would do.
   if (filter.did)
     where.equal("+status", filter.status);
-  else if (filter.status == "success")
+  else if (filter.status == "success" && !filter.owner)
     where.equal("status", filter.status), total =
                                               "SELECT (SELECT COUNT(*) FROM intents) - "
                                               "(SELECT COUNT(*) FROM intents WHERE status <> 'success')";
+  else if (filter.status == "success")
+    where.equal("status", filter.status);
   else if (filter.status)
     where.equal("status", filter.status).also("status <> 'success'");
+  const auto by = filter.owner ? std::optional(filter.owner->requestedBy) : std::nullopt;
+  const auto since = filter.owner ? std::optional(filter.owner->since) : std::nullopt;
+  where.equal("requested_by", by).atLeast("created_at", since);
   return list(db, VC_LISTED_INTENT_COLUMNS, "intents", "rowid DESC", where, total, page, readIntent, filter.did,
-              filter.status);
+              filter.status, by, since);
 }
 
 Result<std::optional<IntentRow>> findIntentByKey(Database& db, const std::string& requestedBy, const std::string& key) {
