@@ -73,6 +73,7 @@ class CommandLine {
     addUsers();
     addKeys();
     addWorkspaces();
+    addPolicies();
     addId();
     addCompletion();
   }
@@ -188,8 +189,10 @@ class CommandLine {
         ->check(CLI::NonNegativeNumber);
     c.add_option("--max-requests-per-hour", grant_.maxRequestsPerHour, "Intents and chats")
         ->check(CLI::NonNegativeNumber);
-    text(c, "--policy-id", grant_.policyId, "Name of the policy this follows");
-    text(c, "--expires", grant_.expiresAt, "When the grant ends: 2027-01-31T12:00:00Z, or 30d, 12h, 45m from now")
+    c.add_option("--allowed-domains", grant_.allowedDomains, "Hosts that it may reach, separated by commas")
+        ->delimiter(',')
+        ->allow_extra_args(false);
+    text(c, "--expires", grant_.expiresAt, "When this ends: 2027-01-31T12:00:00Z, or 30d, 12h, 45m from now")
         ->transform(CLI::Validator([](std::string& given) { return readExpiry(given); }, ""));
   }
   const GrantOptions& grant() {
@@ -217,6 +220,7 @@ class CommandLine {
                 [this](Context& context) { return grantAgent(context, agent_, this->grant()); });
     agent(grant, "agent", agent_)->required();
     addGrantOptions(grant);
+    text(grant, "--policy-id", grant_.policyId, "Name of the policy this follows");
     text(grant, "--reason", grant_.reason, "Goes to the agent and into the audit");
     auto& remove =
         command(c, "delete", "Deletes an agent and closes its connection", "  vaultysclaw agents delete echo-agent",
@@ -259,6 +263,7 @@ class CommandLine {
     addGrantOptions(approve);
     workspaces(approve, grant_.workspaces,
                "Into which workspaces, by name or id, separated by commas; default without it");
+    text(approve, "--policy-id", grant_.policyId, "Name of the policy this follows");
     auto& reject = command(c, "reject", "Keeps an agent out",
                            "  vaultysclaw registrations reject echo-agent --reason 'unknown machine'",
                            [this](Context& context) { return rejectRegistration(context, registration_, reason_); });
@@ -457,6 +462,41 @@ class CommandLine {
     placed("remove-agent", "Takes an agent out of a workspace", "remove-agent research echo-agent", Way::Out);
   }
 
+  void addPolicies() {
+    auto& c = command(app_, "policies", "Lists what narrows agents beyond their approval; adds or revokes one",
+                      "  vaultysclaw policies list --agent echo-agent\n"
+                      "  vaultysclaw policies add --agent echo-agent --max-requests-per-hour 100 --expires 30d\n"
+                      "  vaultysclaw policies add --workspace lab --no-capabilities --reason 'stop everything'\n"
+                      "  vaultysclaw policies revoke 0190c0de-...",
+                      nullptr);
+    c.require_subcommand(1);
+    auto& list = command(c, "list", "Lists policies, the newest first", "  vaultysclaw policies list --status live",
+                         [this](Context& context) { return listPolicies(context, policies_); });
+    agent(list, "--agent", policies_.agent);
+    text(list, "--workspace", policies_.workspace, "Only those of this workspace, by name or id");
+    choice(list, "--status", policies_.status, "Only these", {"live", "expired", "revoked", "all"});
+    page(list, policies_.page);
+    auto& add = command(c, "add",
+                        "Narrows an agent, or all agents of a workspace; connected ones get a new certificate at once",
+                        "  vaultysclaw policies add --agent echo-agent --capabilities text_generation\n"
+                        "  vaultysclaw policies add --workspace lab --max-tokens-per-day 100000 --name 'lab budget'",
+                        [this](Context& context) { return addPolicy(context, policies_, this->grant()); });
+    auto* for1 = agent(add, "--agent", policies_.agent);
+    text(add, "--workspace", policies_.workspace, "The workspace, by name or id")->excludes(for1);
+    text(add, "--name", policies_.name, "To tell it from others");
+    addGrantOptions(add);
+    text(add, "--reason", grant_.reason, "Goes to the agents and into the audit");
+    for (const char* name : {"show", "revoke"}) {
+      const bool show = std::string_view(name) == "show";
+      auto& one =
+          command(c, name, show ? "Shows one policy" : "Revokes a policy: what it narrowed is lifted at once",
+                  std::string("  vaultysclaw policies ") + name + " 0190c0de-...", [this, show](Context& context) {
+                    return show ? showPolicy(context, policy_) : revokePolicy(context, policy_);
+                  });
+      one.add_option("policy", policy_, "Its id, as 'vaultysclaw policies list' shows it")->required();
+    }
+  }
+
   void addId() {
     auto& c = command(app_, "id", "Makes or shows an identity file; says whom its agent trusts",
                       "  vaultysclaw id new ./agent.id\n  vaultysclaw id show ./agent.id --json\n"
@@ -543,6 +583,8 @@ class CommandLine {
   TrustOptions trust_;
   PageOptions userPage_;
   KeysOptions keys_;
+  PoliciesOptions policies_;
+  std::string policy_;
   std::string user_, role_ = "member", newRole_;
   std::vector<std::string> userWorkspaces_;
   PageOptions workspacePage_;

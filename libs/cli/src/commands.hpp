@@ -5,6 +5,7 @@
 #include <string>
 #include <vector>
 
+#include "base/json_writer.hpp"
 #include "context.hpp"
 
 namespace vaultysclaw::cli {
@@ -36,9 +37,12 @@ int resetAgentPin(Context& context, const std::string& agent);
 struct GrantOptions {
   std::optional<std::vector<std::string>> capabilities;
   std::optional<std::int64_t> maxTokensPerDay, maxRequestsPerHour;
+  std::vector<std::string> allowedDomains;
   std::string policyId, expiresAt, reason;
   std::vector<std::string> workspaces;  // of an approval; empty: not said
 };
+// Members of a request's body.
+void writeCapabilitiesAndLimits(JsonWriter& w, const GrantOptions& options);
 int grantAgent(Context& context, const std::string& agent, const GrantOptions& options);
 
 struct RegistrationsOptions {
@@ -114,6 +118,18 @@ int listPlaced(Context& context, const std::string& workspace, const PageOptions
 enum class Way : bool { In, Out };
 int moveMember(Context& context, Way way, const std::string& workspace, const std::string& user);
 int moveAgent(Context& context, Way way, const std::string& workspace, const std::string& agent);
+
+struct PoliciesOptions {
+  std::string agent, workspace, name;
+  std::string status = "all";
+  PageOptions page;
+};
+int listPolicies(Context& context, const PoliciesOptions& options);
+int addPolicy(Context& context, const PoliciesOptions& options, const GrantOptions& to);
+int showPolicy(Context& context, const std::string& id);
+int revokePolicy(Context& context, const std::string& id);
+// How many agents were told of a change: the member `sentTo`.
+void printSentTo(Context& context, const Json& body);
 
 int newIdentity(Context& context, const std::string& path);
 int showIdentity(Context& context, const std::string& path);

@@ -65,6 +65,21 @@ HttpClient* Context::client() {
   return &*client_;
 }
 
+// What shows the things of which the control plane says that one is missing.
+static std::string whereToLook(std::string_view error) {
+  constexpr std::pair<std::string_view, std::string_view> kLists[] = {
+      {"no user ", "users list"},      {"no key ", "keys list"},
+      {"no policy ", "policies list"}, {"no workspace ", "workspaces list"},
+      {"no grant ", "grants list"},    {"no peer grant ", "peers list"},
+      {"no intent ", "intents"},       {"no registration ", "registrations list"}};
+  for (const auto& [missing, list] : kLists) {
+    if (error.starts_with(missing)) return "'vaultysclaw " + std::string(list) + "' shows what there is.";
+  }
+  if (error.find(" is not in the workspace ") != std::string_view::npos)
+    return "'vaultysclaw workspaces members' and 'vaultysclaw workspaces agents' show who is.";
+  return "'vaultysclaw agents' and 'vaultysclaw registrations list' show what there is.";
+}
+
 void Context::explain(const Error& error) {
   switch (error.code) {
     case Errc::Unavailable:
@@ -108,15 +123,7 @@ void Context::explain(const ClientReply& reply) {
         next = "A user with the right role makes a wider one: vaultysclaw keys create --scopes ...";
       break;
     case 404:
-      next = textOf(body, "error").starts_with("no workspace") ? "'vaultysclaw workspaces list' shows them."
-             : textOf(body, "error").find("not in the workspace") != std::string::npos
-                 ? "'vaultysclaw workspaces members' and 'vaultysclaw workspaces agents' show who is."
-             : textOf(body, "error").starts_with("no user") ? "'vaultysclaw users list' shows who there is."
-             : textOf(body, "error").starts_with("no key")
-                 ? "'vaultysclaw keys list' shows them, with --user those of "
-                   "another user."
-                 : "'vaultysclaw agents' and 'vaultysclaw registrations list' "
-                   "show what there is.";
+      next = whereToLook(textOf(body, "error"));
       break;
     case 503:
       next = "'vaultysclaw agents' shows which agents are connected.";

@@ -38,12 +38,17 @@ void printAgent(Context& context, const Json& agent) {
   line(context, "DID", textOf(agent, "did"));
   line(context, "status", textOf(agent, "status"), statusStyle(textOf(agent, "status")));
   line(context, "paused", textOf(agent, "paused"), Style::Warning);
-  line(context, "capabilities", joined(agent, "capabilities"));
+  const std::string inForce = joined(agent, "capabilities");
+  const std::string approved = joined(agent.value("approved", Json::object()), "capabilities");
+  line(context, "capabilities", inForce.empty() ? "none" : inForce);
+  if (approved != inForce) line(context, "approved", approved);
   line(context, "requested", joined(agent, "requestedCapabilities"));
   line(context, "limits", limitsText(agent));
   line(context, "policy", textOf(agent, "policyId"));
   line(context, "workspaces", joined(agent, "workspaces"));
   line(context, "policy expires", textOf(agent, "policyExpiresAt"));
+  line(context, "policies", joined(agent, "policies"));
+  line(context, "workspaces", joined(agent, "workspaces"));
   line(context, "handshake version", textOf(agent, "handshakeVersion"));
   line(context, "registered", textOf(agent, "registeredAt"));
   line(context, "last seen", textOf(agent, "lastSeen"));
@@ -96,17 +101,7 @@ int changeAgent(Context& context, const std::string& agent, const char* what, co
 }
 
 void writeGrant(JsonWriter& w, const GrantOptions& options) {
-  if (options.capabilities) {
-    w.key("capabilities").beginArray();
-    for (const std::string& capability : *options.capabilities) w.value(capability);
-    w.endArray();
-  }
-  if (options.maxTokensPerDay || options.maxRequestsPerHour) {
-    w.key("resourceLimits").beginObject();
-    w.memberIf("maxTokensPerDay", options.maxTokensPerDay);
-    w.memberIf("maxRequestsPerHour", options.maxRequestsPerHour);
-    w.endObject();
-  }
+  writeCapabilitiesAndLimits(w, options);
   if (!options.policyId.empty()) w.member("policyId", options.policyId);
   if (!options.expiresAt.empty()) w.member("policyExpiresAt", options.expiresAt);
   if (options.workspaces.empty()) return;
@@ -116,6 +111,25 @@ void writeGrant(JsonWriter& w, const GrantOptions& options) {
 }
 
 }  // namespace
+
+void writeCapabilitiesAndLimits(JsonWriter& w, const GrantOptions& options) {
+  if (options.capabilities) {
+    w.key("capabilities").beginArray();
+    for (const std::string& capability : *options.capabilities) w.value(capability);
+    w.endArray();
+  }
+  if (options.maxTokensPerDay || options.maxRequestsPerHour || !options.allowedDomains.empty()) {
+    w.key("resourceLimits").beginObject();
+    w.memberIf("maxTokensPerDay", options.maxTokensPerDay);
+    w.memberIf("maxRequestsPerHour", options.maxRequestsPerHour);
+    if (!options.allowedDomains.empty()) {
+      w.key("allowedDomains").beginArray();
+      for (const std::string& domain : options.allowedDomains) w.value(domain);
+      w.endArray();
+    }
+    w.endObject();
+  }
+}
 
 std::string pageQuery(const PageOptions& page) {
   return "limit=" + std::to_string(page.limit) + "&offset=" + std::to_string(page.offset);

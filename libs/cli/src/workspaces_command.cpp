@@ -29,12 +29,6 @@ int printWorkspace(Context& context, const std::optional<Answer>& answer) {
   return kOk;
 }
 
-// Which agents were told something for a change.
-void printSentTo(Context& context, const Json& body) {
-  const std::string told = joined(body, "sentTo", "\n  ");
-  if (!told.empty()) context.out() << "These agents got a new certificate:\n  " << terminalText(told) << '\n';
-}
-
 std::string moved(Way way, const std::string& what, const std::string& workspace) {
   return terminalText(what) + (way == Way::In ? " is in " : " is no longer in ") + terminalText(workspace) + ".\n";
 }

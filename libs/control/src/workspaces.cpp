@@ -13,19 +13,8 @@ namespace {
 constexpr std::string_view kDefaultName = "default";
 
 template <class Key>
-std::vector<store::WorkspaceId> found(const std::map<Key, std::set<store::WorkspaceId>>& in, const Key& key) {
-  const auto it = in.find(key);
-  return it == in.end() ? std::vector<store::WorkspaceId>()
-                        : std::vector<store::WorkspaceId>(it->second.begin(), it->second.end());
-}
-
-template <class Key>
-std::vector<Key> keysWith(const std::map<Key, std::set<store::WorkspaceId>>& in, const store::WorkspaceId& workspace) {
-  std::vector<Key> out;
-  for (const auto& [key, workspaces] : in) {
-    if (workspaces.contains(workspace)) out.push_back(key);
-  }
-  return out;
+std::vector<Key> listed(const std::set<Key>& keys) {
+  return {keys.begin(), keys.end()};
 }
 
 // By id, or else by name.
@@ -153,21 +142,21 @@ Result<std::unique_ptr<Workspaces>> Workspaces::create(ControlPorts ports, Peopl
     VC_TRY(out->load());
   }
   people.onUserAdded = [book = out.get()](const store::UserId& user, const std::vector<store::WorkspaceId>& in) {
-    book->ofUser_[user].insert(in.begin(), in.end());
+    for (const store::WorkspaceId& id : in) book->users_.add(user, id);
   };
-  people.onUserRemoved = [book = out.get()](const store::UserId& user) { book->ofUser_.erase(user); };
+  people.onUserRemoved = [book = out.get()](const store::UserId& user) { book->users_.forget(user); };
   return out;
 }
 
 Status Workspaces::load() {
-  ofUser_.clear();
-  ofAgent_.clear();
+  users_ = {};
+  agents_ = {};
   const auto read = [this](store::ControlReader& reader) -> Status {
     VC_TRY_ASSIGN(rows_, reader.workspaces());
     VC_TRY_ASSIGN(const auto members, reader.members());
-    for (const auto& row : members) ofUser_[row.user].insert(row.workspace);
+    for (const auto& row : members) users_.add(row.user, row.workspace);
     VC_TRY_ASSIGN(const auto placements, reader.placements());
-    for (const auto& row : placements) ofAgent_[row.agent].insert(row.workspace);
+    for (const auto& row : placements) agents_.add(row.agent, row.workspace);
     return {};
   };
   return ports_.store.readBlocking(read);
@@ -181,27 +170,21 @@ const store::WorkspaceRow* Workspaces::find(std::string_view idOrName) const {
 }
 
 std::vector<store::WorkspaceId> Workspaces::of(const Did& agent) const {
-  return found(ofAgent_, agent);
+  return listed(agents_.of(agent));
 }
 
 std::vector<store::WorkspaceId> Workspaces::of(const store::UserId& user) const {
-  return found(ofUser_, user);
+  return listed(users_.of(user));
 }
 
 std::vector<Did> Workspaces::agentsOf(const store::WorkspaceId& workspace) const {
-  return keysWith(ofAgent_, workspace);
-}
-
-std::vector<store::UserId> Workspaces::membersOf(const store::WorkspaceId& workspace) const {
-  return keysWith(ofUser_, workspace);
+  return listed(agents_.in(workspace));
 }
 
 bool Workspaces::shares(const store::UserId& user, const Did& agent) const {
-  const auto users = ofUser_.find(user);
-  const auto agents = ofAgent_.find(agent);
-  if (users == ofUser_.end() || agents == ofAgent_.end()) return false;
-  return std::any_of(users->second.begin(), users->second.end(),
-                     [&](const store::WorkspaceId& id) { return agents->second.contains(id); });
+  const auto& theirs = agents_.of(agent);
+  const auto& own = users_.of(user);
+  return std::any_of(own.begin(), own.end(), [&](const store::WorkspaceId& id) { return theirs.contains(id); });
 }
 
 bool Workspaces::mayKnow(const Principal& who, const Did& agent) const {
@@ -209,31 +192,28 @@ bool Workspaces::mayKnow(const Principal& who, const Did& agent) const {
 }
 
 bool Workspaces::mayKnow(const Principal& who, const store::WorkspaceId& workspace) const {
-  if (who.role >= Role::Admin) return true;
-  const auto user = ofUser_.find(who.user);
-  return user != ofUser_.end() && user->second.contains(workspace);
+  return who.role >= Role::Admin || users_.of(who.user).contains(workspace);
 }
 
 // ---- changing -------------------------------------------------------------------------------------------------------
 
 void Workspaces::placed(const Did& agent, const std::vector<store::WorkspaceId>& in) {
-  ofAgent_[agent] = {in.begin(), in.end()};
+  agents_.forget(agent);
+  for (const store::WorkspaceId& id : in) agents_.add(agent, id);
 }
 
 std::vector<Did> Workspaces::follow(const Moves& moves) {
   std::set<store::UserId> users;
   std::set<Did> agents;
-  for (const auto& row : moves.joined) users.insert(row.user), ofUser_[row.user].insert(row.workspace);
-  for (const auto& row : moves.left) users.insert(row.user), ofUser_[row.user].erase(row.workspace);
-  for (const auto& row : moves.placed) agents.insert(row.agent), ofAgent_[row.agent].insert(row.workspace);
-  for (const auto& row : moves.displaced) agents.insert(row.agent), ofAgent_[row.agent].erase(row.workspace);
+  for (const auto& row : moves.joined) users.insert(row.user), users_.add(row.user, row.workspace);
+  for (const auto& row : moves.left) users.insert(row.user), users_.remove(row.user, row.workspace);
+  for (const auto& row : moves.placed) agents.insert(row.agent), agents_.add(row.agent, row.workspace);
+  for (const auto& row : moves.displaced) agents.insert(row.agent), agents_.remove(row.agent, row.workspace);
   if (moves.removed) {
-    for (auto& [user, in] : ofUser_) {
-      if (in.erase(*moves.removed) != 0) users.insert(user);
-    }
-    for (auto& [agent, in] : ofAgent_) {
-      if (in.erase(*moves.removed) != 0) agents.insert(agent);
-    }
+    users = users_.in(*moves.removed);
+    agents = agents_.in(*moves.removed);
+    users_.forgetWorkspace(*moves.removed);
+    agents_.forgetWorkspace(*moves.removed);
     if (onRemoved) onRemoved(*moves.removed, moves.removedAt);
   }
   if (onUsersMoved && !users.empty()) onUsersMoved({users.begin(), users.end()});

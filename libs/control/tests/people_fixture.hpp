@@ -26,7 +26,13 @@ class PeopleFixture : public RestFixture {
                     .ok());
     restart();
   }
-  store::WorkspaceId theDefault() { return plane.workspaces().all().front().id; }
+  store::WorkspaceId theDefault() {
+    for (const store::WorkspaceRow& row : plane.workspaces().all()) {
+      if (row.isDefault) return row.id;
+    }
+    ADD_FAILURE() << "there is no default workspace";
+    return {};
+  }
   static std::string secret(const std::string& role, const std::string& scopes) { return role + "/" + scopes; }
   static store::ApiTokenRow keyRow(const std::string& role, const std::string& scopes) {
     const auto hash = identity::sha256(asBytes(secret(role, scopes)));

@@ -132,9 +132,13 @@ class ScriptedPlane final : public ControlPlane {
   PeerGrants& peerGrants() override { return *peerGrants_; }
   void accept(std::unique_ptr<net::Connection>) override {}
   void shutdown() override {}
-  std::vector<AgentView> agents() const override { return known; }
+  std::vector<AgentView> agents() const override {
+    std::vector<AgentView> out = known;
+    for (AgentView& a : out) a.workspaces = workspaces_->of(a.row.did);
+    return out;
+  }
   std::optional<AgentView> agent(const Did& did) const override {
-    for (const AgentView& a : known) {
+    for (const AgentView& a : agents()) {
       if (a.row.did == did) return a;
     }
     return std::nullopt;
@@ -213,7 +217,13 @@ class ScriptedPlane final : public ControlPlane {
   void intents(store::IntentFilter filter, store::Page page, Reply<store::Listing<IntentView>> reply) override {
     intentFilter = std::move(filter);
     lastPage = page;
-    answer(std::move(reply), {intentRows, static_cast<std::int64_t>(intentRows.size())});
+    std::vector<IntentView> rows = intentRows;
+    if (intentFilter.owner) {
+      std::erase_if(rows, [&](const IntentView& one) {
+        return !intentFilter.owner->owns(one.row.requestedBy, one.row.createdAt);
+      });
+    }
+    answer(std::move(reply), {rows, static_cast<std::int64_t>(rows.size())});
   }
   void intent(const IntentId& id, IntentsOf whose, Reply<IntentView> reply) override {
     lastId = id.value;

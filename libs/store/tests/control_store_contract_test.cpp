@@ -472,6 +472,26 @@ TEST_P(ControlStoreContract, ListsIntentsNewestFirstWithTotals) {
   EXPECT_EQ(ids({.did = Did("even"), .status = "success"}, {}), "2: i6 i0");
   EXPECT_EQ(ids({.did = Did("odd"), .status = "pending"}, {.limit = 1}), "4: i9");
   EXPECT_EQ(ids({.did = Did("odd' OR '1'='1")}, {}), "0:");
+
+  VC_EXPECT_OK(write([&](ControlWriter& w) -> Status {
+    for (int i = 0; i < 3; ++i) {
+      IntentRow row = intent("own" + std::to_string(i), i == 0 ? "even" : "odd", 200 + i);
+      row.requestedBy = "user:ann";
+      VC_TRY(w.insertIntent(row));
+    }
+    IntentRow done = intent("own1", "odd", 201);
+    done.status = "success";
+    return w.finishIntent(done);
+  }));
+  const auto at = [](std::int64_t millis) { return fromUnixMillis(millis); };
+  EXPECT_EQ(ids({.owner = IntentOwner{"user:ann", at(0)}}, {}), "3: own2 own1 own0");
+  EXPECT_EQ(ids({.owner = IntentOwner{"user:ann", at(0)}}, {.offset = 1, .limit = 1}), "3: own1");
+  EXPECT_EQ(ids({.owner = IntentOwner{"user:ann", at(201)}}, {}), "2: own2 own1") << "a name may have been another's";
+  EXPECT_EQ(ids({.did = Did("odd"), .owner = IntentOwner{"user:ann", at(0)}}, {}), "2: own2 own1");
+  EXPECT_EQ(ids({.status = "success", .owner = IntentOwner{"user:ann", at(0)}}, {}), "1: own1");
+  EXPECT_EQ(ids({.status = "pending", .owner = IntentOwner{"user:ann", at(0)}}, {}), "2: own2 own0");
+  EXPECT_EQ(ids({.did = Did("even"), .status = "pending", .owner = IntentOwner{"user:ann", at(0)}}, {}), "1: own0");
+  EXPECT_EQ(ids({.owner = IntentOwner{"user:ann' OR '1'='1", at(0)}}, {}), "0:");
   VC_EXPECT_ERROR(Errc::InvalidArgument, store_->readBlocking([](ControlReader& r) -> Status {
     const auto listing = r.intents({}, {.limit = -1});
     return listing.ok() ? Status() : Status(listing.error());

@@ -21,6 +21,46 @@ struct ChangedWorkspace {
   std::vector<Did> sentTo;  // agents that were sent something for it
 };
 
+// Who is in which workspaces, looked up both ways. Confined to one thread.
+template <class Key>
+class Belonging {
+ public:
+  void add(const Key& key, const store::WorkspaceId& workspace) {
+    of_[key].insert(workspace);
+    in_[workspace].insert(key);
+  }
+  void remove(const Key& key, const store::WorkspaceId& workspace) {
+    erase(of_, key, workspace);
+    erase(in_, workspace, key);
+  }
+  void forget(const Key& key) {
+    for (const auto& workspace : std::set(of(key))) remove(key, workspace);
+  }
+  void forgetWorkspace(const store::WorkspaceId& workspace) {
+    for (const auto& key : std::set(in(workspace))) remove(key, workspace);
+  }
+  const std::set<store::WorkspaceId>& of(const Key& key) const { return found(of_, key); }
+  const std::set<Key>& in(const store::WorkspaceId& workspace) const { return found(in_, workspace); }
+
+ private:
+  template <class A, class B>
+  static const std::set<B>& found(const std::map<A, std::set<B>>& map, const A& key) {
+    static const std::set<B> none;
+    const auto it = map.find(key);
+    return it == map.end() ? none : it->second;
+  }
+  template <class A, class B>
+  static void erase(std::map<A, std::set<B>>& map, const A& key, const B& value) {
+    const auto it = map.find(key);
+    if (it == map.end()) return;
+    it->second.erase(value);
+    if (it->second.empty()) map.erase(it);
+  }
+
+  std::map<Key, std::set<store::WorkspaceId>> of_;
+  std::map<store::WorkspaceId, std::set<Key>> in_;
+};
+
 // Confined to ports.loop, callbacks too; every reply comes exactly once, never before the call returns. Owned by the
 // control plane. What a change needs is checked again where it is written; changes count from the next request on.
 // Nothing here blocks the loop but create(), which is for the start.
@@ -37,7 +77,8 @@ class Workspaces {
   std::vector<store::WorkspaceId> of(const Did& agent) const;
   std::vector<store::WorkspaceId> of(const store::UserId& user) const;
   std::vector<Did> agentsOf(const store::WorkspaceId& workspace) const;
-  std::vector<store::UserId> membersOf(const store::WorkspaceId& workspace) const;
+  const std::set<Did>& agentsIn(const store::WorkspaceId& workspace) const { return agents_.in(workspace); }
+  const std::set<store::UserId>& usersIn(const store::WorkspaceId& workspace) const { return users_.in(workspace); }
   // Whether the two have a workspace in common.
   bool shares(const store::UserId& user, const Did& agent) const;
   // Whether `who` may know of the agent or the workspace at all: admins and owners of every one, members of those they
@@ -68,7 +109,7 @@ class Workspaces {
 
   // An agent was approved into these, and that is committed; or it was removed. Nobody is told.
   void placed(const Did& agent, const std::vector<store::WorkspaceId>& in);
-  void forgotten(const Did& agent) { ofAgent_.erase(agent); }
+  void forgotten(const Did& agent) { agents_.forget(agent); }
 
  private:
   // What a change does to who belongs where.
@@ -88,8 +129,8 @@ class Workspaces {
 
   ControlPorts ports_;
   std::vector<store::WorkspaceRow> rows_;
-  std::map<store::UserId, std::set<store::WorkspaceId>> ofUser_;
-  std::map<Did, std::set<store::WorkspaceId>> ofAgent_;
+  Belonging<store::UserId> users_;
+  Belonging<Did> agents_;
   std::shared_ptr<char> alive_ = std::make_shared<char>();
 };
 

@@ -62,7 +62,8 @@ void Core::listPolicies(Call call) {
            (status && statusOf(row, now) != *status);
   });
   JsonWriter w;
-  writePage(w, rows, page, [&](const store::PolicyRow& row) { writePolicy(w, row, now); });
+  writePage(w, rows, page, call.original ? "policies" : "",
+            [&](const store::PolicyRow& row) { writePolicy(w, row, now); });
   respondJson(call, w);
 }
 

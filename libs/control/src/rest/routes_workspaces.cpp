@@ -28,8 +28,8 @@ void Core::writeWorkspace(JsonWriter& w, const store::WorkspaceRow& row) const {
   w.member("id", row.id.value);
   w.member("name", row.name);
   w.member("isDefault", row.isDefault);
-  w.member("members", static_cast<std::uint64_t>(workspaces_.membersOf(row.id).size()));
-  w.member("agents", static_cast<std::uint64_t>(workspaces_.agentsOf(row.id).size()));
+  w.member("members", static_cast<std::uint64_t>(workspaces_.usersIn(row.id).size()));
+  w.member("agents", static_cast<std::uint64_t>(workspaces_.agentsIn(row.id).size()));
   w.member("createdAt", toIso8601(row.createdAt));
   w.member("version", row.version);
   w.endObject();
@@ -111,10 +111,9 @@ void Core::listMembers(Call call) {
   Query q = query(call);
   const store::Page page = q.page();
   if (auto bad = q.finish()) return fail(call, *bad);
-  std::vector<store::UserRow> users;
-  for (const store::UserId& id : workspaces_.membersOf(row->id)) {
-    if (const store::UserRow* user = people_.find(id.value)) users.push_back(*user);
-  }
+  std::vector<store::UserRow> users = people_.users();
+  const auto& in = workspaces_.usersIn(row->id);
+  std::erase_if(users, [&](const store::UserRow& user) { return !in.contains(user.id); });
   std::sort(users.begin(), users.end(), [](const auto& a, const auto& b) { return a.name < b.name; });
   JsonWriter w;
   writePage(w, users, page, [&](const store::UserRow& user) {

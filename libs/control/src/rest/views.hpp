@@ -29,18 +29,26 @@ void writeIds(JsonWriter& w, std::string_view name, const Ids& ids) {
 }
 void writePagination(JsonWriter& w, std::int64_t total, store::Page page, std::size_t returned);
 
-// A page of what is in memory, as a whole answer. `write` writes a row.
+// A page of what is in memory, as a whole answer. `write` writes a row. The list stands a second time under `alias`,
+// when it is not empty: the original's clients look for it there.
 template <class Row, class Write>
-void writePage(JsonWriter& w, const std::vector<Row>& rows, store::Page page, Write write) {
+void writePage(JsonWriter& w, const std::vector<Row>& rows, store::Page page, std::string_view alias, Write write) {
   const auto total = static_cast<std::int64_t>(rows.size());
   const auto from = static_cast<std::size_t>(std::min(page.offset, total));
   const auto to = static_cast<std::size_t>(std::min(page.offset + page.limit, total));
   w.beginObject();
-  w.key("items").beginArray();
-  for (std::size_t i = from; i < to; ++i) write(rows[i]);
-  w.endArray();
+  for (const std::string_view name : {std::string_view("items"), alias}) {
+    if (name.empty()) continue;
+    w.key(name).beginArray();
+    for (std::size_t i = from; i < to; ++i) write(rows[i]);
+    w.endArray();
+  }
   writePagination(w, total, page, to - from);
   w.endObject();
+}
+template <class Row, class Write>
+void writePage(JsonWriter& w, const std::vector<Row>& rows, store::Page page, Write write) {
+  writePage(w, rows, page, "", write);
 }
 
 // The store keeps lists and limits as JSON texts; text that does not parse reads as empty.
