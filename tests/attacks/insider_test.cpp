@@ -198,7 +198,7 @@ TEST_P(Insider, AnswersOnlyWhatItWasAskedAndOnlyOnce) {
   mallory->say(mallory->resultText(intents[0], R"("changed my mind")"));
   run();
   Box<control::ControlPlane::IntentView> stored;
-  plane_->intent(IntentId(intents[0]["payload"]["id"].get<std::string>()), stored.reply());
+  plane_->intent(IntentId(intents[0]["payload"]["id"].get<std::string>()), std::nullopt, stored.reply());
   run();
   EXPECT_EQ((*stored)->row.output, R"("one")");
 }
@@ -341,7 +341,7 @@ TEST_P(Insider, IsHeardOnlyWhileItIsApproved) {
   mallory->say(answer);
   run();
   Box<control::ControlPlane::IntentView> stored;
-  plane_->intent(IntentId(intent["payload"]["id"].get<std::string>()), stored.reply());
+  plane_->intent(IntentId(intent["payload"]["id"].get<std::string>()), std::nullopt, stored.reply());
   run();
   EXPECT_EQ((*stored)->row.status, "lost");
 }

@@ -240,7 +240,7 @@ TEST_F(Records, ThatBreakTheRulesOfTheStreamAreNotHeardByTheControlPlane) {
     EXPECT_TRUE(agent->closed);
     EXPECT_FALSE(reply.done());
     Box<control::ControlPlane::IntentView> asked;
-    plane_->intent(IntentId(intent["payload"]["id"].get<std::string>()), asked.reply());
+    plane_->intent(IntentId(intent["payload"]["id"].get<std::string>()), std::nullopt, asked.reply());
     run();
     EXPECT_EQ((*asked)->row.status, "pending") << "it was heard";
     EXPECT_EQ(agent->count("error") + agent->count("auth_failed"), 0u) << "an answer helps whoever probes";

@@ -144,7 +144,8 @@ class World {
     for (const auto& [key, id] : promised_) {
       SCOPED_TRACE(key);
       std::optional<Result<control::ControlPlane::IntentView>> view;
-      plane_->intent(id, [&](Result<control::ControlPlane::IntentView> r) { view.emplace(std::move(r)); });
+      plane_->intent(id, std::nullopt,
+                     [&](Result<control::ControlPlane::IntentView> r) { view.emplace(std::move(r)); });
       world_.run();
       ASSERT_TRUE(view && view->ok());
       const auto& row = (*view)->row;

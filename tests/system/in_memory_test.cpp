@@ -139,7 +139,7 @@ TEST_F(WholeSystem, AControlPlaneThatDiesInTheMiddleLosesNothing) {
     }
     world_.run();
     Box<control::ControlPlane::IntentView> stored;
-    plane_->intent((*sent)->intentId, stored.reply());
+    plane_->intent((*sent)->intentId, std::nullopt, stored.reply());
     world_.run();
     EXPECT_EQ((*stored)->row.status, "success");
     EXPECT_EQ((*stored)->resultSignatureValid, true);
