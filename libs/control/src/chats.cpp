@@ -88,12 +88,12 @@ void Chats::start(ChatRequest request, ChatEvents events, Reply<Started> reply) 
   AuditEntry entry{
       request.requestedBy, "chat.start", request.did.value,
       details({{"conversationId", chat->key.second.value}, {"messages", std::to_string(request.messages.size())}})};
-  journal_.write(nullptr, std::move(entry),
-                 [this, chat, request = std::move(request), reply = std::move(reply)](const Status& status) {
-                   if (!request.userDid) return ask(chat, request, status, reply);
-                   entitlements_.whenCurrent(
-                       request.did, [this, chat, request, status, reply] { ask(chat, request, status, reply); });
-                 });
+  // Messages may be long: one copy of them, whoever waits.
+  auto asked = std::make_shared<ChatRequest>(std::move(request));
+  journal_.write(nullptr, std::move(entry), [this, chat, asked, reply = std::move(reply)](const Status& status) {
+    auto go = [this, chat, asked, reply, status] { ask(chat, std::move(*asked), status, reply); };
+    asked->userDid ? entitlements_.whenCurrent(asked->did, std::move(go)) : go();
+  });
 }
 
 void Chats::ask(const ChatPtr& chat, ChatRequest request, const Status& status, const Reply<Started>& reply) {
