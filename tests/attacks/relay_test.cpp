@@ -242,6 +242,27 @@ TEST_P(Relay, DelegationsThatAreNotExactlyWhatWasSignedGrantNothing) {
   }
 }
 
+TEST_P(Relay, ChatsSayForWhomOnlyWhereNobodyElseCanHaveSaidIt) {
+  std::size_t n = 0;
+  const auto talk = [&](const Json& more) {
+    Json payload{{"conversationId", "c-" + std::to_string(++n)},
+                 {"messages", {{{"role", "user"}, {"content", "hello"}}}}};
+    payload.update(more);
+    victim_->chatCallers.clear();
+    plane_->say("chat_message", payload);
+    run();
+    return victim_->chatCallers.empty() ? std::string("refused") : victim_->chatCallers.back();
+  };
+  const std::string ours = plane_->self().didV1().value;
+  EXPECT_EQ(talk(Json::object()), ours);
+  // A relay of an unsealed connection may write any name there.
+  EXPECT_EQ(talk({{"userDid", kUser}}), v2() ? kUser : ours);
+  delegate({delegation(kOtherUser)});
+  EXPECT_EQ(talk({{"userDid", kUser}}), v2() ? "refused" : ours);
+  EXPECT_EQ(talk({{"userDid", "did:vaultys:nobody"}}), v2() ? "refused" : ours);
+  EXPECT_EQ(talk({{"userDid", kOtherUser}}), v2() ? kOtherUser : ours);
+}
+
 TEST_P(Relay, ApprovalsAreForWhatWasAskedAndCountOnce) {
   const auto ask = [&](const std::string& path) {
     const std::string id = victim_->sendToolApprovalRequest("rm", {{"path", path}});

@@ -35,7 +35,7 @@ class Victim : public BaseAgentRuntime {
     bool operator==(const Ran&) const = default;
   };
   std::vector<Ran> ran;
-  std::vector<std::string> hooks, chats;
+  std::vector<std::string> hooks, chats, chatCallers;
   std::optional<LlmConfig> llm;
   std::vector<ToolApprovalResponse> approvals;
 
@@ -45,8 +45,9 @@ class Victim : public BaseAgentRuntime {
     ran.push_back({std::string(action), params.dump(), call.callerDid().value_or("")});
     return {{"did", action}};
   }
-  void executeChat(std::span<const ChatMessage> messages, std::string_view, ChatSink& out, CallContext&) override {
+  void executeChat(std::span<const ChatMessage> messages, std::string_view, ChatSink& out, CallContext& call) override {
     chats.push_back(messages.back().content);
+    chatCallers.push_back(call.callerDid().value_or(""));
     out.send("heard: " + messages.back().content);
   }
   void onLlmConfig(const std::optional<LlmConfig>& config) override {

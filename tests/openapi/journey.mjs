@@ -24,6 +24,8 @@ export async function journey(client, world) {
   await chats(call, client, did);
   await people(call);
   await audit(call);
+  await grants(call, did);
+  await peerGrants(call, client, world, did);
 }
 
 async function system(call) {
@@ -210,6 +212,60 @@ async function sessions(call, id) {
   await call(401, 'getSession', {key: null, headers: {Cookie}});
   await call(404, 'getSession');
   await call(404, 'logOut');
+}
+
+// A member asks for what was granted, and no longer.
+async function grants(call, did) {
+  const {body: cid} = await call(201, 'addUser', {body: {name: 'cid'}});
+  const {body: key} = await call(201, 'createKey', {body: {name: 'k', scopes: ['read', 'run'], user: 'cid'}});
+  const run = {key: key.key, params: {did}, body: {action: kAction}};
+  await call(403, 'runOnAgent', run);
+  const {body, headers} = await call(201, 'addGrant', {body: {user: 'cid', did, capabilities: [kAction]}});
+  assert.deepEqual(body.sentTo, [did]);
+  const id = body.grant.id;
+  assert.equal((await call(200, 'runOnAgent', run)).body.status, 'success');
+  await call(404, 'addGrant', {body: {user: 'nobody', capabilities: [kAction]}});
+  assert.equal((await call(200, 'listGrants', {key: key.key, params: {did, status: 'live'}})).body.items.length, 1);
+  await call(404, 'listGrants', {params: {user: 'nobody'}});
+  await call(200, 'getGrant', {params: {id}});
+  await call(404, 'getGrant', {params: {id: 'none'}});
+  await call(412, 'revokeGrant', {params: {id, 'If-Match': '"7"'}});
+  await call(200, 'revokeGrant', {params: {id, 'If-Match': headers.etag}});
+  await call(404, 'revokeGrant', {params: {id: 'none'}});
+  await call(403, 'runOnAgent', run);
+  const {body: all} = await call(201, 'addGrantOfUser', {
+    params: {id: cid.did}, body: {capabilities: [kAction], expiresAt: '2099-01-01T00:00:00Z'},
+  });
+  assert.equal(all.grant.did, '*');
+  await call(404, 'addGrantOfUser', {params: {id: 'nobody'}, body: {capabilities: [kAction]}});
+  assert.equal((await call(200, 'listGrantsOfUser', {params: {id: 'cid'}})).body.grants.length, 2);
+  await call(404, 'listGrantsOfUser', {params: {id: 'nobody'}});
+  await call(412, 'revokeGrantOfUser', {params: {id: 'cid', grant: all.grant.id, 'If-Match': '"7"'}});
+  await call(404, 'revokeGrantOfUser', {params: {id: 'cid', grant: 'none'}});
+  await call(200, 'revokeGrantOfUser', {params: {id: 'cid', grant: all.grant.id}});
+  await call(204, 'removeUser', {params: {id: cid.id}});
+}
+
+async function peerGrants(call, client, world, did) {
+  world.peer = world.startAgent('peer-agent');
+  const {id, did: target} = await pendingRegistration(client, 'peer-agent');
+  await call(200, 'approveRegistration', {params: {id}});
+  const {body, headers} = await call(201, 'addPeerGrant', {
+    body: {source: did, target, capabilities: [kAction], skillDescription: 'echoes', expiresAt: '2099-01-01T00:00:00Z'},
+  });
+  assert.deepEqual(body.sentTo, [did]);
+  const grant = body.peerGrant.id;
+  await call(404, 'addPeerGrant', {
+    body: {source: did, target: 'did:vaultys:0000000000000000000000000000000000000000', capabilities: [kAction]},
+  });
+  assert.equal((await call(200, 'listPeerGrants', {params: {source: did, target, status: 'live'}})).body.items.length, 1);
+  await call(200, 'getPeerGrant', {params: {id: grant}});
+  await call(404, 'getPeerGrant', {params: {id: 'none'}});
+  await call(412, 'revokePeerGrant', {params: {id: grant, 'If-Match': '"7"'}});
+  await call(200, 'revokePeerGrant', {params: {id: grant, 'If-Match': headers.etag}});
+  await call(404, 'revokePeerGrant', {params: {id: 'none'}});
+  await world.stop(world.peer);
+  await call(204, 'deleteAgent', {params: {did: target}});
 }
 
 async function audit(call) {

@@ -57,6 +57,8 @@ void AgentCore::onChat(const std::string& questionId, protocol::ChatRequest& req
   auto call = newCall(CallKind::Chat, id, "chat", request.timeoutMs);
   call->conversationId = id;
   call->options = {request.stream, request.thinking};
+  // It is not signed, so it counts only where nobody else can have said it.
+  if (request.userDid && resumable && seal_) call->userDid = call->callerDid = request.userDid->value;
   if (request.trace) {
     call->traceparent = request.trace->traceparent;
     call->tracestate = request.trace->tracestate;

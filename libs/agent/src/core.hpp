@@ -356,10 +356,11 @@ class AgentCore : public std::enable_shared_from_this<AgentCore> {
   std::string candidateText_, certificateText_;  // base64 of COMPLETE
   // Whose signatures count: pinned. Set once, so that work posted afterwards may read it on any thread.
   std::optional<identity::VaultysId> controlPlane_;
-  std::string trustedDid_;              // the only one to pin, if the state names it
-  identity::Features listed_;           // what the pinned one listed last
-  bool strictDelegations_ = false;      // those in force were checked by the rules of intent-v2
-  std::vector<std::string> announced_;  // capabilities that the next handshake names
+  std::string trustedDid_;                             // the only one to pin, if the state names it
+  identity::Features listed_;                          // what the pinned one listed last
+  std::optional<identity::Sha256> storedDelegations_;  // digest of what the state has
+  bool strictDelegations_ = false;                     // those in force were checked by the rules of intent-v2
+  std::vector<std::string> announced_;                 // capabilities that the next handshake names
   std::optional<milliseconds> serverClock_;
 
   std::map<std::uint64_t, Running> calls_;

@@ -1,7 +1,10 @@
 // Messages that end in a hook.
+#include <algorithm>
+
 #include "base/log.hpp"
 #include "convert.hpp"
 #include "core.hpp"
+#include "identity/hash.hpp"
 #include "identity/tokens.hpp"
 #include "vaultysclaw/peer_manager.hpp"
 
@@ -53,10 +56,19 @@ Verified verifyDelegations(const std::vector<store::StoredDelegation>& entries, 
   return all;
 }
 
+// In any order: the store has one of its own.
+identity::Sha256 digestOf(std::vector<store::StoredDelegation> all) {
+  std::sort(all.begin(), all.end(), [](const auto& a, const auto& b) { return a.id < b.id; });
+  std::string text;
+  for (const auto& one : all) text += std::to_string(one.id.size()) + ' ' + one.id + one.certificate + '\n';
+  return identity::sha256(asBytes(text));
+}
+
 }  // namespace
 
 void AgentCore::loadDelegations() {
   if (!controlPlane_) return;
+  storedDelegations_ = digestOf(setup_.delegations);
   strictDelegations_ = setup_.features.with(listed_).has(identity::feature::kIntentV2);
   std::string problem;
   Verified verified = verifyDelegations(setup_.delegations, *controlPlane_, did(), ports_.clock().now(),
@@ -87,10 +99,16 @@ void AgentCore::onDelegations(const protocol::DelegationUpdate& update) {
                                std::to_string(entries.size()) + " delegations are not valid and ignored: " + problem);
   // What was revoked ends now; what was added counts now, and after a restart only if it could be stored.
   shared_.with([&](Shared& s) { s.delegations = verified->live; });
-  onState<Status>([stored = verified->stored](store::AgentState& state) { return state.replaceDelegations(stored); },
-                  [this](const Status& saved) {
-                    if (!saved) log(LogSeverity::Error, "The delegations cannot be stored: " + saved.error().message);
-                  });
+  // After each connect the control plane says again what the state has already.
+  if (const auto digest = digestOf(verified->stored); storedDelegations_ != digest) {
+    storedDelegations_ = digest;
+    onState<Status>([stored = verified->stored](store::AgentState& state) { return state.replaceDelegations(stored); },
+                    [this](const Status& saved) {
+                      if (saved) return;
+                      storedDelegations_.reset();
+                      log(LogSeverity::Error, "The delegations cannot be stored: " + saved.error().message);
+                    });
+  }
   callHook("onDelegationUpdate", [verified](BaseAgentRuntime& agent) { agent.onDelegationUpdate(verified->shown); });
 }
 

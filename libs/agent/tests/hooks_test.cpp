@@ -58,6 +58,24 @@ TEST_F(Hooks, OnDelegationUpdateShowsVerifiedOnesOnly) {
   EXPECT_TRUE(logged("1 of 2 delegations are not valid"));
 }
 
+TEST_F(Hooks, DelegationsThatTheStateHasAreNotWrittenAgain) {
+  connect();
+  protocol::DelegationUpdate update;
+  update.delegations = {cp.delegation("did:vaultys:0122222222222222222222222222222222222222", {"api_call"}),
+                        cp.delegation("did:vaultys:0133333333333333333333333333333333333333", {"api_call"})};
+  int writes = 0;
+  world.agentWorkersTake = [&] { return ++writes > 0; };
+  say(update);
+  EXPECT_GT(std::exchange(writes, 0), 0);
+  std::swap(update.delegations[0], update.delegations[1]);
+  say(update);
+  EXPECT_EQ(writes, 0) << "the same in another order";
+  ASSERT_EQ(agent->delegations.size(), 2u) << "but the hook hears of them";
+  update.delegations.pop_back();
+  say(update);
+  EXPECT_GT(writes, 0);
+}
+
 TEST_F(Hooks, OnPeerCatalogUpdated) {
   connect();
   identity::PeerGrantToken token;

@@ -74,6 +74,8 @@ class CommandLine {
     addKeys();
     addWorkspaces();
     addPolicies();
+    addGrants();
+    addPeers();
     addId();
     addCompletion();
   }
@@ -483,6 +485,72 @@ class CommandLine {
     placed("remove-agent", "Takes an agent out of a workspace", "remove-agent research echo-agent", Way::Out);
   }
 
+  void addTerms(CLI::App& c) {
+    c.add_option("--capabilities,--capability", grants_.capabilities, "What it is for, separated by commas")
+        ->delimiter(',')
+        ->allow_extra_args(false)
+        ->required();
+    text(c, "--expires", grants_.expiresAt, "When it ends: 2027-01-31T12:00:00Z, or 30d, 12h, 45m from now")
+        ->transform(CLI::Validator([](std::string& given) { return readExpiry(given); }, ""));
+  }
+  void addGrantId(CLI::App& parent, const char* name, const char* about, const std::string& example,
+                  int (*action)(Context&, const std::string&)) {
+    auto& one = command(parent, name, about, example + " 0190c0de-...",
+                        [this, action](Context& context) { return action(context, grantId_); });
+    one.add_option("id", grantId_, "Its id, as the list shows it")->required();
+  }
+
+  void addGrants() {
+    auto& c = command(app_, "grants", "Lists what users may have agents do; gives or revokes a grant",
+                      "  vaultysclaw grants list --user bob\n"
+                      "  vaultysclaw grants add bob echo-agent --capabilities text_generation --expires 30d\n"
+                      "  vaultysclaw grants add bob --all-agents --capabilities text_generation\n"
+                      "  vaultysclaw grants revoke 0190c0de-...",
+                      nullptr);
+    c.require_subcommand(1);
+    auto& list = command(c, "list", "Lists grants, the newest first", "  vaultysclaw grants list --status live",
+                         [this](Context& context) { return listGrants(context, grants_); });
+    text(list, "--user", grants_.user, "Only those of this user, by name or id");
+    agent(list, "--agent", grants_.agent);
+    choice(list, "--status", grants_.status, "Only these", {"live", "expired", "revoked", "all"});
+    page(list, grants_.page);
+    auto& add = command(c, "add", "Lets a member have an agent do something; admins and owners need no grant",
+                        "  vaultysclaw grants add bob echo-agent --capabilities text_generation",
+                        [this](Context& context) { return addGrant(context, grants_); });
+    add.add_option("user", grants_.user, "The user: name or id")->required();
+    agent(add, "agent", grants_.agent);
+    add.add_flag("--all-agents", grants_.allAgents, "For every agent that shares a workspace with the user");
+    addTerms(add);
+    addGrantId(c, "show", "Shows one grant", "  vaultysclaw grants show", showGrant);
+    addGrantId(c, "revoke", "Ends a grant; connected agents are told at once", "  vaultysclaw grants revoke",
+               revokeGrant);
+  }
+
+  void addPeers() {
+    auto& c =
+        command(app_, "peers", "Lists what agents may ask of each other; gives or revokes a grant",
+                "  vaultysclaw peers list --target echo-agent\n"
+                "  vaultysclaw peers grant planner echo-agent --capabilities text_generation --skill 'writes texts'\n"
+                "  vaultysclaw peers revoke 0190c0de-...",
+                nullptr);
+    c.require_subcommand(1);
+    auto& list = command(c, "list", "Lists them, the newest first", "  vaultysclaw peers list --status live",
+                         [this](Context& context) { return listPeers(context, grants_); });
+    agent(list, "--source", grants_.agent);
+    agent(list, "--target", grants_.target);
+    choice(list, "--status", grants_.status, "Only these", {"live", "expired", "revoked", "all"});
+    page(list, grants_.page);
+    auto& grant = command(c, "grant", "Lets one agent ask another for what that one is granted itself",
+                          "  vaultysclaw peers grant planner echo-agent --capabilities text_generation",
+                          [this](Context& context) { return grantPeer(context, grants_); });
+    agent(grant, "source", grants_.agent)->required();
+    agent(grant, "target", grants_.target)->required();
+    addTerms(grant);
+    text(grant, "--skill", grants_.skill, "What the target is good for, in words for people and models");
+    addGrantId(c, "revoke", "Ends one; the agent that could ask is told at once", "  vaultysclaw peers revoke",
+               revokePeer);
+  }
+
   void addPolicies() {
     auto& c = command(app_, "policies", "Lists what narrows agents beyond their approval; adds or revokes one",
                       "  vaultysclaw policies list --agent echo-agent\n"
@@ -605,6 +673,8 @@ class CommandLine {
   PageOptions userPage_;
   KeysOptions keys_;
   PoliciesOptions policies_;
+  GrantsOptions grants_;
+  std::string grantId_;
   std::string policy_;
   AddUserOptions newUser_;
   SetPasswordOptions setPassword_;

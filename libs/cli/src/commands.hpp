@@ -141,6 +141,22 @@ int revokePolicy(Context& context, const std::string& id);
 // How many agents were told of a change: the member `sentTo`.
 void printSentTo(Context& context, const Json& body);
 
+// Of users and of agents' peers. A user is given by name, id or DID.
+struct GrantsOptions {
+  std::string user, agent, target, expiresAt, skill;  // of peers `agent` is who asks
+  std::vector<std::string> capabilities;
+  bool allAgents = false;
+  std::string status = "all";
+  PageOptions page;
+};
+int listGrants(Context& context, const GrantsOptions& options);
+int addGrant(Context& context, const GrantsOptions& options);
+int showGrant(Context& context, const std::string& id);
+int revokeGrant(Context& context, const std::string& id);
+int listPeers(Context& context, const GrantsOptions& options);
+int grantPeer(Context& context, const GrantsOptions& options);
+int revokePeer(Context& context, const std::string& id);
+
 int newIdentity(Context& context, const std::string& path);
 int showIdentity(Context& context, const std::string& path);
 struct TrustOptions {

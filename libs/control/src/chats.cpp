@@ -26,6 +26,11 @@ std::string codeOf(const protocol::ChatResponse& response) {
   return std::string(wireCode(Errc::Failed));
 }
 
+// Nobody signs a chat: whom it is for is as good as the channel.
+bool namesUsers(const InUse& inUse) {
+  return inUse.controlV2 && inUse.seal;
+}
+
 }  // namespace
 
 Status Chats::check(const ChatRequest& request) const {
@@ -48,6 +53,7 @@ Status Chats::check(const ChatRequest& request) const {
                    std::to_string(std::chrono::duration_cast<seconds>(context_.options.chatTimeout).count()) + " s");
   }
   if (!registry_.find(request.did)) return noAgent(request.did);
+  VC_TRY(entitlements_.check(request.userDid, request.did, std::nullopt));
   const auto* agent = registry_.find(request.did);
   if (agent->row.paused) return pausedError(agent->row);
   if (!agent->session) return Error{Errc::Unavailable, "agent " + request.did.value + " is not connected"};
@@ -82,13 +88,15 @@ void Chats::start(ChatRequest request, ChatEvents events, Reply<Started> reply) 
   AuditEntry entry{
       request.requestedBy, "chat.start", request.did.value,
       details({{"conversationId", chat->key.second.value}, {"messages", std::to_string(request.messages.size())}})};
-  journal_.write(nullptr, std::move(entry),
-                 [this, chat, request = std::move(request), reply = std::move(reply)](const Status& status) {
-                   onStored(chat, request, status, reply);
-                 });
+  // Messages may be long: one copy of them, whoever waits.
+  auto asked = std::make_shared<ChatRequest>(std::move(request));
+  journal_.write(nullptr, std::move(entry), [this, chat, asked, reply = std::move(reply)](const Status& status) {
+    auto go = [this, chat, asked, reply, status] { ask(chat, std::move(*asked), status, reply); };
+    asked->userDid ? entitlements_.whenCurrent(asked->did, std::move(go)) : go();
+  });
 }
 
-void Chats::onStored(const ChatPtr& chat, ChatRequest request, const Status& status, const Reply<Started>& reply) {
+void Chats::ask(const ChatPtr& chat, ChatRequest request, const Status& status, const Reply<Started>& reply) {
   if (chat->over) return reply(Error{Errc::Unavailable, "agent " + chat->key.first.value + " went away"});
   protocol::ChatRequest message;
   message.conversationId = chat->key.second;
@@ -100,6 +108,10 @@ void Chats::onStored(const ChatPtr& chat, ChatRequest request, const Status& sta
   message.trace = std::move(request.trace);
   Session* session = registry_.live(chat->key.first);
   Status sent = status;
+  if (sent) sent = entitlements_.check(request.userDid, request.did, std::nullopt);  // it could when it asked
+  if (sent && session && request.userDid && namesUsers(session->inUse()) &&
+      entitlements_.names(*request.userDid, session->inUse()))
+    message.userDid = request.userDid;
   if (sent && chat->toldToStop) sent = Error{Errc::Cancelled, "the question was cancelled before it was sent"};
   if (sent && session && session->inUse().controlV2) {
     chat->resumable = true;
@@ -426,6 +438,7 @@ bool Chats::askAnew(const ChatPtr& chat) {
   const auto left = chat->deadlineAt - context_.ports.clock.steady();
   chat->question->timeoutMs = std::max<std::int64_t>(1, std::chrono::duration_cast<milliseconds>(left).count());
   chat->channel = session->channel();
+  if (!namesUsers(session->inUse())) chat->question->userDid.reset();
   return session->send(*chat->question, chat->questionId, std::nullopt);
 }
 

@@ -6,6 +6,7 @@
 #include <optional>
 
 #include "chat_log.hpp"
+#include "entitlements.hpp"
 #include "registry.hpp"
 
 namespace vaultysclaw::control {
@@ -17,8 +18,8 @@ namespace vaultysclaw::control {
 // to the reader as they come.
 class Chats {
  public:
-  Chats(Context& context, Journal& journal, Registry& registry)
-      : context_(context), journal_(journal), registry_(registry) {}
+  Chats(Context& context, Journal& journal, Registry& registry, Entitlements& entitlements)
+      : context_(context), journal_(journal), registry_(registry), entitlements_(entitlements) {}
 
   using Started = ControlPlane::StartedChat;
   void start(ChatRequest request, ChatEvents events, Reply<Started> reply);
@@ -74,7 +75,7 @@ class Chats {
   using ChatPtr = std::shared_ptr<Chat>;
 
   Status check(const ChatRequest& request) const;
-  void onStored(const ChatPtr& chat, ChatRequest request, const Status& status, const Reply<Started>& reply);
+  void ask(const ChatPtr& chat, ChatRequest request, const Status& status, const Reply<Started>& reply);
   Timer after(Duration delay, const ChatPtr& chat, void (Chats::*then)(const ChatPtr&));
   ChatHandle handleOf(const ChatPtr& chat);
   std::vector<ChatPtr> of(const Did& did) const;
@@ -117,6 +118,7 @@ class Chats {
   Context& context_;
   Journal& journal_;
   Registry& registry_;
+  Entitlements& entitlements_;
   std::map<Key, ChatPtr> chats_;
   std::map<Key, ChatPtr> kept_;  // over, and still to be read
   std::map<std::uint64_t, ChatPtr> keptByAge_;

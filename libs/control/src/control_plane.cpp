@@ -6,9 +6,11 @@
 #include <unordered_map>
 
 #include "chats.hpp"
+#include "control/grants.hpp"
 #include "control/people.hpp"
 #include "control/policies.hpp"
 #include "control/workspaces.hpp"
+#include "entitlements.hpp"
 #include "intents.hpp"
 #include "journal.hpp"
 #include "registrations.hpp"
@@ -28,16 +30,20 @@ class Hub final : public ControlPlane, private SessionHost {
         registrations_(
             context_, journal_, registry_, [this](const Did& did, const auto& in) { workspaces_->placed(did, in); },
             [this](Session& s, const store::AgentRow& row) { admit(s, row.did, nullptr); }),
-        intents_(context_, journal_, registry_),
-        chats_(context_, journal_, registry_) {}
+        entitlements_(context_, registry_),
+        intents_(context_, journal_, registry_, entitlements_),
+        chats_(context_, journal_, registry_, entitlements_) {}
   ~Hub() override { shutdown(); }
 
   Status load();
+  void openEntitlements();
 
   const identity::VaultysId& self() const override { return context_.self; }
   People& people() override { return *people_; }
   Workspaces& workspaces() override { return *workspaces_; }
   Policies& policies() override { return *policies_; }
+  Grants& grants() override { return *grants_; }
+  PeerGrants& peerGrants() override { return *peerGrants_; }
   void accept(std::unique_ptr<net::Connection> connection) override;
   void shutdown() override;
 
@@ -54,11 +60,11 @@ class Hub final : public ControlPlane, private SessionHost {
                      Reply<store::Listing<store::RegistrationRow>> reply) override;
   void approve(const RegistrationId& id, Approval approval, Reply<store::AgentRow> reply) override {
     if (!open(reply)) return;
-    // Answered when its certificate says so too: what is asked of the agent next is not refused.
+    // Answered when the agent has its certificate too, and what else it needs: what it is asked next is not refused.
     registrations_.approve(id, std::move(approval), [this, reply = std::move(reply)](Result<store::AgentRow> row) {
-      Session* session = row ? registry_.live(row->did) : nullptr;
-      if (session == nullptr) return reply(std::move(row));
-      session->whenReady([reply, row = std::move(row)] { reply(row); });
+      if (!row) return reply(std::move(row));
+      const Did did = row->did;
+      entitlements_.whenCurrent(did, [reply, row = std::move(row)] { reply(row); });
     });
   }
   void reject(const RegistrationId& id, std::string reason, std::string actor, Reply<std::monostate> reply) override {
@@ -136,8 +142,11 @@ class Hub final : public ControlPlane, private SessionHost {
   std::unique_ptr<People> people_;
   std::unique_ptr<Workspaces> workspaces_;
   std::unique_ptr<Policies> policies_;
+  std::unique_ptr<Grants> grants_;
+  std::unique_ptr<PeerGrants> peerGrants_;
   Registry registry_;
   Registrations registrations_;
+  Entitlements entitlements_;
   Intents intents_;
   Chats chats_;
   bool stopped_ = false;
@@ -151,6 +160,9 @@ Status Hub::load() {
   VC_TRY_ASSIGN(people_, People::create(context_.ports));
   VC_TRY_ASSIGN(workspaces_, Workspaces::create(context_.ports, *people_));
   VC_TRY_ASSIGN(policies_, Policies::create(context_.ports, *workspaces_));
+  VC_TRY_ASSIGN(grants_, Grants::create(context_.ports));
+  VC_TRY_ASSIGN(peerGrants_, PeerGrants::create(context_.ports));
+  openEntitlements();
   registry_.narrow = [this](const Did& did, const policy::Grant& approved) { return policies_->narrow(did, approved); };
   policies_->onChanged = [this](const std::vector<Did>& agents, const std::string& reason) {
     return narrowAgain(agents, reason);
@@ -159,6 +171,7 @@ Status Hub::load() {
     policies_->workspaceRemoved(workspace, at);
   };
   workspaces_->onAgentsMoved = [this](const std::vector<Did>& agents) {
+    entitlements_.agentsMoved(agents);
     return narrowAgain(agents, "the agent's workspaces changed");
   };
   std::vector<store::AgentRow> agents;
@@ -171,6 +184,21 @@ Status Hub::load() {
   for (auto& row : agents) VC_TRY(registry_.load(std::move(row)));
   for (auto& row : waiting) registrations_.load(std::move(row));
   return intents_.recover();
+}
+
+void Hub::openEntitlements() {
+  entitlements_.open({*people_, *workspaces_, *grants_, *peerGrants_});
+  people_->onUsersChanged = [this] { entitlements_.usersChanged(); };
+  people_->alongRemoval = [this](const store::UserId& user, std::string actor) {
+    return grants_->without(user, std::move(actor));
+  };
+  workspaces_->onUsersMoved = [this](const std::vector<store::UserId>&) { entitlements_.usersMoved(); };
+  grants_->onChanged = [this](const store::GrantRow& row, Entitlements::SentTo sent) {
+    entitlements_.grantChanged(row, std::move(sent));
+  };
+  peerGrants_->onChanged = [this](const store::PeerGrantRow& row, Entitlements::SentTo sent) {
+    entitlements_.grantChanged(row, std::move(sent));
+  };
 }
 
 // ---- connections ----------------------------------------------------------------------------------------------------
@@ -299,6 +327,7 @@ void Hub::onClosed(Session& session) {
   agent->connectedAt.reset();
   journal_.record({session.did().value, "agent.disconnect", session.did().value, "{}"});
   context_.ports.log.info("agent", printable(agent->row.name) + " (" + session.did().value + ") disconnected");
+  entitlements_.agentGone(session.did());
   if (stopped_) return;  // shutdown() answers what is pending
   intents_.agentGone(session.did());
   chats_.agentGone(session.did());
@@ -306,7 +335,9 @@ void Hub::onClosed(Session& session) {
 
 void Hub::onReady(Session& session) {
   const Agent* agent = registry_.find(session.did());
-  if (agent && agent->session.get() == &session) intents_.agentReady(session.did());
+  if (!agent || agent->session.get() != &session) return;
+  // First what the agent judges by, then what has waited for it.
+  entitlements_.agentReady(session, [this, did = session.did()] { intents_.agentReady(did); });
 }
 
 void Hub::onGone(Session& session) {
@@ -401,9 +432,17 @@ std::optional<AgentView> Hub::agent(const Did& did) const {
 
 void Hub::deleteAgent(const Did& did, std::string actor, Reply<std::monostate> reply) {
   if (!open(reply)) return;
-  registry_.remove(did, AuditEntry{std::move(actor), "agent.delete", did.value, "{}"},
-                   [this, did, reply = std::move(reply)](const Status& status) {
+  Along grants = grants_->without(did, actor), peers = peerGrants_->without(did, actor);
+  auto also = [grants = std::move(grants.work), peers = std::move(peers.work)](store::ControlWriter& writer) -> Status {
+    VC_TRY(grants(writer));
+    return peers(writer);
+  };
+  registry_.remove(did, std::move(also), AuditEntry{std::move(actor), "agent.delete", did.value, "{}"},
+                   [this, did, grantsGone = std::move(grants.committed), peersGone = std::move(peers.committed),
+                    reply = std::move(reply)](const Status& status) {
                      if (!status) return reply(status.error());
+                     grantsGone();
+                     peersGone();
                      intents_.agentRemoved(did);
                      if (Agent* agent = registry_.find(did)) {
                        if (const auto session = agent->session) {
@@ -412,6 +451,7 @@ void Hub::deleteAgent(const Did& did, std::string actor, Reply<std::monostate> r
                        }
                      }
                      registry_.drop(did);
+                     entitlements_.agentRemoved(did);
                      chats_.agentRemoved(did);
                      // A turn later: a change of its workspaces that was committed before may still be on its way here.
                      context_.ports.loop.post(context_.ifAlive([this, did] { workspaces_->forgotten(did); }));
@@ -439,6 +479,7 @@ void Hub::updateGrant(const Did& did, GrantChange wanted, std::string reason, st
                      const Agent* agent = registry_.find(did);
                      if (!agent) return reply(noAgent(did));
                      if (agent->session) agent->session->reissue(reason.empty() ? "Certificate reissue" : reason);
+                     entitlements_.agentChanged(did);
                      reply(viewOf(*agent));
                    });
 }

@@ -23,6 +23,7 @@ struct Intents::Batch {
     IntentId id;
     Duration timeout{};  // what is left of it
     std::string action, params;
+    std::optional<Did> userDid;
     SignedIntent made;
     bool read = false;                   // it fits into this batch
     bool recorded = false;               // it may be sent
@@ -56,7 +57,7 @@ struct Intents::Batch {
   void sign(const identity::VaultysId& self, const Did& did) {
     for (auto& item : items) {
       if (item.read)
-        item.made = signIntent(self, item.id, did, item.action, item.params, now,
+        item.made = signIntent(self, item.id, did, item.action, item.params, item.userDid, now,
                                intentV2 ? std::optional(item.timeout) : std::nullopt);
     }
   }
@@ -237,12 +238,23 @@ void Intents::pump(const Did& did) {
   batch->room = kWindowBytes - line.bytes;
   batch->firstMayBeLonger = line.bytes == 0;
   const SteadyTime now = context_.ports.clock.steady();
+  std::vector<std::pair<IntentId, Error>> denied;  // to whoever could when he asked
   for (const auto& [place, id] : line.waiting) {
     if (line.unanswered + batch->items.size() >= line.width) break;
     const Pending& intent = pending_.at(id);
+    const Order& order = intent.order;
+    if (const Status may = intent.queued ? entitlements_.check(order.userDid, did, order.action) : Status(); !may) {
+      denied.emplace_back(id, may.error());
+      continue;
+    }
     // One that is about to time out is not worth a millisecond.
     const Duration left = intent.queued ? intent.order.timeout : std::max<Duration>(intent.due - now, milliseconds(1));
-    batch->items.push_back({id, left, {}, {}, {}});
+    batch->items.push_back({id, left, {}, {}, intent.order.userDid, {}});
+  }
+  if (!denied.empty()) {
+    for (const auto& [id, error] : denied) line.waiting.erase(pending_.at(id).place);
+    for (const auto& [id, error] : denied) fail(id, "failed", error);
+    return pump(did);
   }
   auto audited = std::make_shared<std::string>();
   auto prepare = [batch, did, audited, self = context_.self,
@@ -252,8 +264,9 @@ void Intents::pump(const Did& did) {
     return Journal::Prepared{[batch, audited](store::ControlWriter& writer) { return batch->record(writer, *audited); },
                              AuditEntry{"system", "intent.deliver", did.value, "{}", audited}};
   };
-  if (!journal_.prepare(std::move(prepare),
-                        [this, did, batch](const Status& status) { onPrepared(did, batch, status); }))
+  if (!journal_.prepare(std::move(prepare), [this, did, batch](const Status& status) {
+        entitlements_.whenCurrent(did, [this, did, batch, status] { onPrepared(did, batch, status); });
+      }))
     return retryLater(did, line, kRetryInterval);
   line.preparing = true;
   for (const auto& item : batch->items) {
@@ -319,9 +332,9 @@ void Intents::deliver(const IntentId& id, Pending& intent, Batch& batch, std::si
   const bool fits = session && session->ready() && !agent->row.paused && !stopped_ &&
                     session->inUse().intentV2 == batch.intentV2 && session->inUse().resendable() == batch.resendable;
   const std::size_t size = item.params.size();
-  if (fits &&
-      session->send(messageOf(id, item.action, std::move(item.params), batch.now, item.timeout, intent.order.trace),
-                    id.value, std::move(item.made.token))) {
+  if (fits && session->send(messageOf(id, item.action, std::move(item.params), named(intent.order, session->inUse()),
+                                      batch.now, item.timeout, intent.order.trace),
+                            id.value, std::move(item.made.token))) {
     ++(first ? context_.counters.intentsSent : context_.counters.intentsResent);
     intent.stage = Stage::Sent;
     intent.session = session->id();

@@ -63,6 +63,7 @@ Result<Intents::Order> Intents::check(RunRequest request) {
   order.timeout = timeout;
   order.ttl = request.ttl;
   order.key = std::move(request.idempotencyKey);
+  order.userDid = std::move(request.userDid);
   order.trace = std::move(request.trace);
   return order;
 }
@@ -78,6 +79,7 @@ Status Intents::admits(const Order& order) const {
   const Did& did = order.did;
   const Agent* agent = registry_.find(did);
   if (!agent) return noAgent(did);
+  VC_TRY(entitlements_.check(order.userDid, did, order.action));
   if (agent->row.paused && !order.ttl) return pausedError(agent->row);
   if (!agent->session && !order.ttl) return Error{Errc::Unavailable, "agent " + did.value + " is not connected"};
   if (pending(did) >= context_.options.maxPendingIntentsPerAgent) {
@@ -147,8 +149,9 @@ bool Intents::commit(const IntentId& id, Pending& intent) {
     row.timeoutMs = std::chrono::duration_cast<milliseconds>(order.timeout).count();
     if (order.ttl) row.ttlSeconds = order.ttl->count();
     row.idempotencyKey = order.key;
+    if (order.userDid) row.userDid = order.userDid->value;
     if (!queued) {
-      const SignedIntent token = signIntent(self, id, order.did, order.action, *order.params, createdAt,
+      const SignedIntent token = signIntent(self, id, order.did, order.action, *order.params, order.userDid, createdAt,
                                             v2 ? std::optional(order.timeout) : std::nullopt);
       made->token = token.token;
       made->hash = token.hash;
@@ -182,6 +185,14 @@ void Intents::onStored(const IntentId& id, const Status& status) {
     return replay(unsent->order, std::move(*unsent->made->existing), std::move(unsent->onSent),
                   std::move(unsent->onResult));
   }
+  if (intent.queued || !intent.order.userDid) return begin(id);
+  entitlements_.whenCurrent(intent.order.did, [this, id] { begin(id); });
+}
+
+void Intents::begin(const IntentId& id) {
+  const auto it = pending_.find(id);
+  if (it == pending_.end()) return;
+  Pending& intent = it->second;
   intent.stage = Stage::Waiting;
   if (!intent.queued) intent.asked.push_back(intent.made->hash);
   if (intent.deferred) return end(id, *std::exchange(intent.deferred, std::nullopt));
@@ -209,9 +220,11 @@ void Intents::sendFirst(const IntentId& id) {
   const bool fits =
       wanted && session->inUse().intentV2 == intent.intentV2 && session->inUse().resendable() == intent.resendable;
   const auto params = std::exchange(intent.order.params, nullptr);
+  if (const Status may = entitlements_.check(intent.order.userDid, did, intent.order.action); !may)
+    return fail(id, "failed", may.error());  // it could when it asked
   const SteadyTime due = context_.ports.clock.steady() + intent.order.timeout;
-  if (fits && session->send(messageOf(id, intent.order.action, *params, intent.createdAt, intent.order.timeout,
-                                      intent.order.trace),
+  if (fits && session->send(messageOf(id, intent.order.action, *params, named(intent.order, session->inUse()),
+                                      intent.createdAt, intent.order.timeout, intent.order.trace),
                             id.value, std::move(intent.made->token))) {
     ++context_.counters.intentsSent;
     intent.made = nullptr;
@@ -245,7 +258,8 @@ void Intents::broadcast(RunRequest request, const ControlPlane::AgentFilter& amo
   std::vector<Did> targets;
   for (const auto& [did, agent] : registry_.all()) {
     if (among && !among(did)) continue;
-    if (agent.session && !agent.row.paused && policy::grantsCapability(agent.grant.capabilities, order->action))
+    if (agent.session && !agent.row.paused && policy::grantsCapability(agent.grant.capabilities, order->action) &&
+        entitlements_.check(order->userDid, did, order->action))
       targets.push_back(did);
   }
   if (targets.empty()) return context_.replyLater<std::vector<SentIntent>>(std::move(reply), std::vector<SentIntent>{});

@@ -4,6 +4,7 @@
 #include <map>
 #include <set>
 
+#include "entitlements.hpp"
 #include "identity/hash.hpp"
 #include "registry.hpp"
 
@@ -17,8 +18,8 @@ namespace vaultysclaw::control {
 // recovery.cpp goes on with what an earlier process left open, intent_views.cpp reads.
 class Intents {
  public:
-  Intents(Context& context, Journal& journal, Registry& registry)
-      : context_(context), journal_(journal), registry_(registry) {}
+  Intents(Context& context, Journal& journal, Registry& registry, Entitlements& entitlements)
+      : context_(context), journal_(journal), registry_(registry), entitlements_(entitlements) {}
 
   // Takes over what an earlier process left open: what can go on waits for its agent, the rest ends. Blocking; at
   // start, when the registry is loaded.
@@ -58,6 +59,7 @@ class Intents {
     Duration timeout{};
     std::optional<seconds> ttl;
     std::optional<std::string> key;
+    std::optional<Did> userDid;
     std::optional<protocol::TraceContext> trace;
   };
   // How an intent ends that no signed result ends.
@@ -129,12 +131,18 @@ class Intents {
   Result<Order> check(RunRequest request);
   // Why it cannot be taken in at this moment.
   Status admits(const Order& order) const;
+  // Whom a message over such a connection names.
+  std::optional<Did> named(const Order& order, const InUse& inUse) const {
+    return order.userDid && entitlements_.names(*order.userDid, inUse) ? order.userDid : std::nullopt;
+  }
   // Whether it can be sent right away.
   bool direct(const Order& order) const;
   // The id, when an intent was made.
   std::optional<IntentId> start(Result<Order> order, Reply<SentIntent> onSent, Reply<RunResult> onResult);
   bool commit(const IntentId& id, Pending& intent);
   void onStored(const IntentId& id, const Status& status);
+  // It is stored, and its agent has what it needs for it.
+  void begin(const IntentId& id);
   void sendFirst(const IntentId& id);
   void accepted(const IntentId& id, Pending& intent);
   void lookUp(Order order, Error refusal, Reply<SentIntent> onSent, Reply<RunResult> onResult);
@@ -184,6 +192,7 @@ class Intents {
   Context& context_;
   Journal& journal_;
   Registry& registry_;
+  Entitlements& entitlements_;
   std::map<IntentId, Pending> pending_;
   std::map<Did, Line> lines_;
   std::uint64_t nextPlace_ = 1;

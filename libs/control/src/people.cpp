@@ -142,8 +142,10 @@ void People::noteUse(store::ApiTokenRow& key) {
   if (!ports_.store.write(note, nullptr)) ports_.log.debug("people", "the use of a key was not noted");
 }
 
-const store::UserRow* People::find(std::string_view idOrName) const {
-  const auto found = userOf(users_, idOrName);
+const store::UserRow* People::find(std::string_view idNameOrDid) const {
+  auto found = userOf(users_, idNameOrDid);
+  if (found == users_.end())
+    found = std::find_if(users_.begin(), users_.end(), [&](const auto& user) { return user.did == idNameOrDid; });
   return found == users_.end() ? nullptr : &*found;
 }
 
@@ -244,8 +246,9 @@ void People::changeUser(Principal by, store::UserId id, UserChange change, std::
 
 void People::removeUser(Principal by, store::UserId id, std::optional<std::int64_t> expectedVersion,
                         Reply<ChangedUser> reply) {
+  Along along = alongRemoval ? alongRemoval(id, by.actor()) : Along{};
   commit<ChangedUser>(
-      [by = std::move(by), id, expectedVersion,
+      [by = std::move(by), id, expectedVersion, also = std::move(along.work),
        at = ports_.clock.now()](store::ControlWriter& writer) -> Result<ChangedUser> {
         VC_TRY_ASSIGN(const Present now, look(writer, by, at, Permission::Manage));
         const auto found = rowOf(now.users, id.value);
@@ -253,14 +256,17 @@ void People::removeUser(Principal by, store::UserId id, std::optional<std::int64
         VC_TRY(mayManage(now.by, *found));
         if (expectedVersion && *expectedVersion != found->version) return ChangedUser{*found, true};
         VC_TRY(keepsAnOwner(now.users, *found));
+        if (also) VC_TRY(also(writer));
         VC_TRY(writer.deleteUser(id));
         VC_TRY(appendAudit(writer, at, now.by, "user.remove", id.value,
                            details({{"name", found->name}, {"from", stateText(*found)}, {"to", "removed"}})));
         return ChangedUser{*found, false};
       },
       std::move(reply),
-      [this, id] {
-        if (onUserRemoved && find(id.value) == nullptr) onUserRemoved(id);
+      [this, id, committed = std::move(along.committed)] {
+        if (find(id.value) != nullptr) return;  // it was another version
+        if (onUserRemoved) onUserRemoved(id);
+        if (committed) committed();
       });
 }
 

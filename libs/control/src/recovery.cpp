@@ -124,6 +124,7 @@ Status Intents::resume(store::OpenIntent open, const std::vector<store::IntentEv
   intent.order.timeout = milliseconds(std::max<std::int64_t>(row.timeoutMs, 1));
   if (row.ttlSeconds) intent.order.ttl = seconds(*row.ttlSeconds);
   intent.order.key = std::move(row.idempotencyKey);
+  if (row.userDid) intent.order.userDid = Did(*row.userDid);
   if (row.traceparent) intent.order.trace = protocol::TraceContext{*row.traceparent, {}};
   intent.createdAt = row.createdAt;
   intent.resendable = row.resendable;

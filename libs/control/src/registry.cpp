@@ -125,9 +125,12 @@ void Registry::resetPin(const Did& did, AuditEntry entry, std::function<void(Sta
                  });
 }
 
-void Registry::remove(const Did& did, AuditEntry entry, std::function<void(Status)> done) {
-  journal_.write([did](store::ControlWriter& writer) { return writer.deleteAgent(did); }, std::move(entry),
-                 std::move(done));
+void Registry::remove(const Did& did, Journal::Work also, AuditEntry entry, std::function<void(Status)> done) {
+  auto work = [did, also = std::move(also)](store::ControlWriter& writer) -> Status {
+    VC_TRY(writer.deleteAgent(did));
+    return also(writer);
+  };
+  journal_.write(std::move(work), std::move(entry), std::move(done));
 }
 
 void Registry::seen(Agent& agent) {

@@ -52,7 +52,8 @@ class Registry {
   void pin(const Did& did, const std::string& features);
   // Forgets features and handshake version. NotFound.
   void resetPin(const Did& did, AuditEntry entry, std::function<void(Status)> done);
-  void remove(const Did& did, AuditEntry entry, std::function<void(Status)> done);
+  // `also` belongs to the same transaction.
+  void remove(const Did& did, Journal::Work also, AuditEntry entry, std::function<void(Status)> done);
   void drop(const Did& did) { agents_.erase(did); }
 
   // Notes that the agent gave a sign of life; stored at most once a minute.

@@ -12,11 +12,12 @@ constexpr Duration kMaxTokenLife = seconds(300);  // docs/protocol.md 7.4
 }  // namespace
 
 SignedIntent signIntent(const identity::VaultysId& self, const IntentId& id, const Did& agent,
-                        const std::string& action, std::string_view params, WallTime now,
-                        std::optional<Duration> life) {
+                        const std::string& action, std::string_view params, const std::optional<Did>& user,
+                        WallTime now, std::optional<Duration> life) {
   identity::IntentToken body{id.value, action, agent.value, now, {}, {}, {}};
   if (life) {
     body.paramsHash = identity::sha256(asBytes(params));
+    if (user) body.userDid = user->value;
     body.expiresAt = now + std::chrono::duration_cast<milliseconds>(std::min<Duration>(*life, kMaxTokenLife));
   }
   SignedIntent out;
@@ -27,12 +28,13 @@ SignedIntent signIntent(const identity::VaultysId& self, const IntentId& id, con
   return out;
 }
 
-protocol::Intent messageOf(const IntentId& id, const std::string& action, std::string params, WallTime now,
-                           Duration timeout, const std::optional<protocol::TraceContext>& trace) {
+protocol::Intent messageOf(const IntentId& id, const std::string& action, std::string params, std::optional<Did> user,
+                           WallTime now, Duration timeout, const std::optional<protocol::TraceContext>& trace) {
   protocol::Intent message;
   message.id = id;
   message.action = action;
   message.params.text = std::move(params);
+  message.userDid = std::move(user);
   message.timestamp = toIso8601(now);
   message.timeoutMs = std::chrono::duration_cast<milliseconds>(timeout).count();
   message.trace = trace;

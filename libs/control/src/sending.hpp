@@ -14,11 +14,13 @@ struct SignedIntent {
   std::string token;
   identity::Sha256 hash{};  // of its body
 };
-// `life`: how long the agent has for it. Present for an agent that speaks intent-v2 (docs/protocol.md 7.4).
+// `life`: how long the agent has for it. Present for an agent that speaks intent-v2 (docs/protocol.md 7.4); without it
+// params and `user` are not signed.
 SignedIntent signIntent(const identity::VaultysId& self, const IntentId& id, const Did& agent,
-                        const std::string& action, std::string_view params, WallTime now, std::optional<Duration> life);
-protocol::Intent messageOf(const IntentId& id, const std::string& action, std::string params, WallTime now,
-                           Duration timeout, const std::optional<protocol::TraceContext>& trace);
+                        const std::string& action, std::string_view params, const std::optional<Did>& user,
+                        WallTime now, std::optional<Duration> life);
+protocol::Intent messageOf(const IntentId& id, const std::string& action, std::string params, std::optional<Did> user,
+                           WallTime now, Duration timeout, const std::optional<protocol::TraceContext>& trace);
 
 bool isIdempotencyKey(std::string_view key);
 

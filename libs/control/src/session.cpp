@@ -14,7 +14,6 @@ namespace {
 
 // What a record adds to its message: the stream's header before the first one, and the tag.
 constexpr std::size_t kRecordOverhead = 24 + 17;
-constexpr Duration kMaxWaitForReady = seconds(2);
 
 std::string newSessionId(Entropy& entropy) {
   std::array<std::uint8_t, 16> bytes{};
@@ -135,7 +134,6 @@ void Session::close(std::uint16_t code, std::string_view why) {
   connection_->close(code, why);
   phase_ = Phase::Closed;
   host_.onClosed(*this);
-  endWaits();
 }
 
 void Session::refuse(const Error& error) {
@@ -332,18 +330,6 @@ void Session::connect(const Did& did, const policy::Grant& granted) {
 void Session::becomeReady() {
   if (std::exchange(ready_, true)) return;
   host_.onReady(*this);
-  endWaits();
-}
-
-void Session::whenReady(Task then) {
-  if (ready() || phase_ == Phase::Closed) return then();
-  waits_.push_back(std::move(then));
-  if (waits_.size() == 1) waitsTimer_ = context_.ports.loop.after(kMaxWaitForReady, [this] { endWaits(); });
-}
-
-void Session::endWaits() {
-  waitsTimer_.reset();
-  for (const auto& then : std::exchange(waits_, {})) then();
 }
 
 void Session::watchSilence() {

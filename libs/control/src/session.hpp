@@ -86,8 +86,6 @@ class Session : public std::enable_shared_from_this<Session> {
   const InUse& inUse() const { return inUse_; }
   const std::string& listed() const { return listed_; }  // identity::Features::text()
   bool ready() const { return ready_ && phase_ == Phase::Connected; }
-  // `then` runs, perhaps at once, when the session is ready or closed, and after two seconds at the latest.
-  void whenReady(Task then);
   // Whether the agent has a certificate for what it is granted, and none is under way.
   bool certificateCurrent() const { return ready() && !handshake_ && !reissueWanted_; }
   // Of the sealed channel; empty without one.
@@ -125,7 +123,6 @@ class Session : public std::enable_shared_from_this<Session> {
   void onText(std::string_view text);
   void onBadMessage(std::string_view why);
   void becomeReady();
-  void endWaits();
   void onAuthChallenge(const protocol::AuthChallenge& message);
   void beginHandshake();
   void sendGrant(const policy::Grant& grant, const std::string& reason);
@@ -155,8 +152,6 @@ class Session : public std::enable_shared_from_this<Session> {
 
   std::optional<identity::SealedChannel> channel_;
   bool recordSeen_ = false, ready_ = false;
-  std::vector<Task> waits_;  // for ready_
-  Timer waitsTimer_;
   std::string listed_;
   InUse inUse_;
   std::optional<identity::VaultysId> identity_;

@@ -7,6 +7,7 @@
 
 #include "base/fake_loop.hpp"
 #include "base/temporary_directory.hpp"
+#include "control/grants.hpp"
 #include "control/people.hpp"
 #include "control/policies.hpp"
 #include "control/rest_api.hpp"
@@ -118,6 +119,11 @@ class ScriptedPlane final : public ControlPlane {
     auto policies = Policies::create(ports, *workspaces_);
     ASSERT_TRUE(policies.ok());
     policies_ = std::move(*policies);
+    auto grants = Grants::create(ports);
+    auto peers = PeerGrants::create(ports);
+    ASSERT_TRUE(grants.ok() && peers.ok());
+    grants_ = std::move(*grants);
+    peerGrants_ = std::move(*peers);
   }
   // As a plane that is destroyed.
   void close() {
@@ -128,6 +134,8 @@ class ScriptedPlane final : public ControlPlane {
   People& people() override { return *people_; }
   Workspaces& workspaces() override { return *workspaces_; }
   Policies& policies() override { return *policies_; }
+  Grants& grants() override { return *grants_; }
+  PeerGrants& peerGrants() override { return *peerGrants_; }
   void accept(std::unique_ptr<net::Connection>) override {}
   void shutdown() override {}
   std::vector<AgentView> agents() const override {
@@ -288,6 +296,8 @@ class ScriptedPlane final : public ControlPlane {
   std::unique_ptr<People> people_;
   std::unique_ptr<Workspaces> workspaces_;
   std::unique_ptr<Policies> policies_;
+  std::unique_ptr<Grants> grants_;
+  std::unique_ptr<PeerGrants> peerGrants_;
   FakeEntropy entropy_{7};
   identity::VaultysId self_ = identity::VaultysId::generate(identity::IdType::Machine, entropy_);
   std::function<void()> held_;

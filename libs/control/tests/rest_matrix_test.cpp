@@ -66,6 +66,18 @@ const std::vector<Row> kMatrix = {
     {"POST", "/api/policies", 201, "----", "--o-", "--o-", R"({"did":"DID","capabilities":["echo"]})", Hidden},
     {"GET", "/api/policies/:id", 200, "----", "r---", "r---"},
     {"DELETE", "/api/policies/:id", 200, "----", "--o-", "--o-"},
+    {"GET", "/api/grants", 200, "r---", "r---", "r---"},
+    {"POST", "/api/grants", 201, "----", "--o-", "--o-", R"({"user":"member","capabilities":["echo"]})"},
+    {"GET", "/api/grants/:id", 200, "r---", "r---", "r---"},
+    {"DELETE", "/api/grants/:id", 200, "----", "--o-", "--o-"},
+    {"GET", "/api/users/:id/grants", 200, "r---", "r---", "r---"},
+    {"POST", "/api/users/:id/grants", 201, "----", "--o-", "--o-", R"({"capabilities":["echo"]})"},
+    {"DELETE", "/api/users/:id/grants/:grant", 200, "----", "--o-", "--o-"},
+    {"GET", "/api/peer-grants", 200, "----", "r---", "r---"},
+    {"POST", "/api/peer-grants", 201, "----", "--o-", "--o-",
+     R"({"source":"SECRET","target":"TARGET","capabilities":["echo"]})"},
+    {"GET", "/api/peer-grants/:id", 200, "----", "r---", "r---"},
+    {"DELETE", "/api/peer-grants/:id", 200, "----", "--o-", "--o-"},
     {"GET", "/api/workspaces", 200, "r---", "r---", "r---", "", LeftOut},
     {"POST", "/api/workspaces", 201, "----", "---a", "---a", R"({"name":"NEW"})"},
     {"GET", "/api/workspaces/:id", 200, "r---", "r---", "r---", "", Hidden},
@@ -132,6 +144,17 @@ class Matrix : public PeopleFixture {
       const Answer made = as("owner", "POST", "/api/policies", R"({"did":")" + kDid.value + R"(","capabilities":[]})");
       EXPECT_EQ(made.status, 201) << made.body;
       replace(path, ":id", made.parsed()["policy"]["id"]);
+    } else if (path == "/api/grants/:id" || path == "/api/users/:id/grants/:grant") {
+      const Answer made = as("owner", "POST", "/api/grants", R"({"user":")" + role + R"(","capabilities":["echo"]})");
+      EXPECT_EQ(made.status, 201) << made.body;
+      replace(path, ":grant", made.parsed()["grant"]["id"]);
+      replace(path, "/api/grants/:id", "/api/grants/" + made.parsed()["grant"]["id"].get<std::string>());
+    } else if (path == "/api/peer-grants/:id") {
+      const Answer made =
+          as("owner", "POST", "/api/peer-grants",
+             R"({"source":")" + kSecretDid.value + R"(","target":")" + kDid.value + R"(","capabilities":["echo"]})");
+      EXPECT_EQ(made.status, 201) << made.body;
+      replace(path, ":id", made.parsed()["peerGrant"]["id"]);
     } else if (path == "/api/keys/:id") {
       store::ApiTokenRow key = keyRow(role, scope);
       key.id = TokenId(fresh);
@@ -154,8 +177,11 @@ class Matrix : public PeopleFixture {
     intent.row.createdAt = clock.now();
     plane.intentRows = {intent};
     replace(path, ":did", did.value);
+    if (path.starts_with("/api/users/")) replace(path, ":id", role);
     replace(path, ":id", "x");
     replace(path, ":conversationId", "c");
+    replace(body, "SECRET", kSecretDid.value);
+    replace(body, "TARGET", kDid.value);
     replace(body, "DID", did.value);
     replace(body, "NEW", "n" + fresh);
     replace(body, "SCOPE", scope);

@@ -281,6 +281,7 @@ void read(Fields& f, ChatRequest& m) {
   m.thinking = f.optionalBoolean("thinking");
   m.timeoutMs = f.optionalCount("timeoutMs");
   m.trace = traceOf(f, "_trace");
+  m.userDid = f.optionalIdOf<Did>("userDid");
 }
 
 void read(Fields& f, DelegationUpdate& m) {

@@ -242,6 +242,7 @@ void write(JsonWriter& w, const ChatRequest& m) {
   }
   w.endArray().memberIf("stream", m.stream).memberIf("thinking", m.thinking).memberIf("timeoutMs", m.timeoutMs);
   trace(w, "_trace", m.trace);
+  idIf(w, "userDid", m.userDid);
 }
 
 void write(JsonWriter& w, const DelegationUpdate& m) {

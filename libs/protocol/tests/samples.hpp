@@ -54,7 +54,7 @@ inline const std::vector<Sample>& samples() {
       {"intent",
        R"({"id":"i","action":"api_call","params":{ "url":"https:\/\/a.example" },"timestamp":"t","userDid":"did:vaultys:01","_traceContext":{"traceparent":"00-1","tracestate":"s"},"timeoutMs":500})"},
       {"chat_message",
-       R"({"conversationId":"c","messages":[{"role":"user","content":"hi","thinkingContent":"t"}],"stream":true,"thinking":false,"timeoutMs":1,"_trace":{"traceparent":"00-1"}})"},
+       R"({"conversationId":"c","messages":[{"role":"user","content":"hi","thinkingContent":"t"}],"stream":true,"thinking":false,"timeoutMs":1,"_trace":{"traceparent":"00-1"},"userDid":"did:vaultys:01"})"},
       {"delegation_update",
        R"({"delegations":[{"id":"d","grantId":"g","userDid":"u","agentDid":"*","capabilities":["a"],"certificate":"AA","expiresAt":"e"}]})"},
       {"agent_peer_catalog",

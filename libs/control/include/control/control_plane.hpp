@@ -79,6 +79,7 @@ struct RunRequest {
   // The same key of the same requestedBy is the same intent. 1 to 128 printable ASCII characters.
   std::optional<std::string> idempotencyKey;
   std::string requestedBy = "operator";
+  std::optional<Did> userDid;  // the user whom it is for, and whose delegation it needs; absent: nobody's
   std::optional<protocol::TraceContext> trace;
 };
 struct RunResult {
@@ -127,6 +128,7 @@ struct ChatRequest {
   std::optional<bool> stream, thinking;
   std::optional<Duration> timeout;  // at most, and by default, ControlOptions::chatTimeout
   std::string requestedBy = "operator";
+  std::optional<Did> userDid;  // as RunRequest::userDid
   std::optional<protocol::TraceContext> trace;
   Resumable resumable = Resumable::No;
 };
@@ -158,6 +160,8 @@ using Reply = std::function<void(Result<T>)>;
 class People;
 class Policies;
 class Workspaces;
+class Grants;
+class PeerGrants;
 
 // Confined to ports.loop, callbacks too; every reply comes exactly once, never before the call returns. Destroying it
 // drops replies that wait for the store: shutdown() first, and let the loop run.
@@ -176,6 +180,8 @@ class ControlPlane {
   virtual People& people() = 0;
   virtual Workspaces& workspaces() = 0;
   virtual Policies& policies() = 0;
+  virtual Grants& grants() = 0;
+  virtual PeerGrants& peerGrants() = 0;
 
   // Takes over a fresh connection from an agent.
   virtual void accept(std::unique_ptr<net::Connection> connection) = 0;

@@ -116,6 +116,13 @@ struct PasswordChange {
   std::optional<std::string> checkedHash;
 };
 
+// What somebody else adds to a change: `work` to its transaction, on the writer's thread, and `committed` to what
+// follows its commit, on the loop and before its reply.
+struct Along {
+  std::function<Status(store::ControlWriter&)> work;
+  Task committed;
+};
+
 // Owned by the control plane. Confined to ports.loop, callbacks too; every reply comes exactly once, never before the
 // call returns. What a change needs is checked again where it is written, so that of two at once the second sees the
 // first. Changes count from the next request on. Nothing here blocks the loop but create(), which is for the start.
@@ -131,7 +138,7 @@ class People {
   std::optional<Principal> authenticate(std::string_view secret);
 
   const std::vector<store::UserRow>& users() const { return users_; }
-  const store::UserRow* find(std::string_view idOrName) const;
+  const store::UserRow* find(std::string_view idNameOrDid) const;
   // Of one user, revoked ones too.
   std::vector<store::ApiTokenRow> keysOf(const store::UserId& user) const;
 
@@ -169,6 +176,8 @@ class People {
 
   // Told after a commit that changed a user, before its reply. Set by the control plane.
   std::function<void()> onUsersChanged;
+  // Asked what belongs into the transaction that removes a user, for `actor`. Set by the control plane.
+  std::function<Along(const store::UserId& user, std::string actor)> alongRemoval;
   // The same of one that has come, with the user's workspaces, or gone. Set by the workspaces.
   std::function<void(const store::UserId&, const std::vector<store::WorkspaceId>&)> onUserAdded;
   std::function<void(const store::UserId&)> onUserRemoved;

@@ -7,6 +7,7 @@
 #include <vector>
 
 #include "base/json_writer.hpp"
+#include "control/grants.hpp"
 #include "control/logins.hpp"
 #include "control/people.hpp"
 #include "control/rest_api.hpp"
@@ -124,6 +125,18 @@ class Core : public std::enable_shared_from_this<Core> {
   void getPolicy(Call call);
   void addPolicy(Call call);
   void revokePolicy(Call call);
+  // routes_grants.cpp
+  void listGrants(Call call);
+  void getGrant(Call call);
+  void addGrant(Call call);
+  void revokeGrant(Call call);
+  void listGrantsOf(Call call);
+  void addGrantOf(Call call);
+  void revokeGrantOf(Call call);
+  void listPeerGrants(Call call);
+  void getPeerGrant(Call call);
+  void addPeerGrant(Call call);
+  void revokePeerGrant(Call call);
 
   // routes_session.cpp
   void logIn(Call call);
@@ -159,6 +172,10 @@ class Core : public std::enable_shared_from_this<Core> {
   // DID and for an agent that the caller may not know of, as for one that does not exist.
   std::optional<Did> didOf(const Call& call, std::size_t param = 0) const;  // of the path
   std::optional<Did> didOf(const Call& call, const GivenDid& given) const;  // of the body
+  // For whom the caller asks: whom intents, chats and delegations name.
+  Did forWhom(const Call& call) const;
+  // `action` and `params` of a request for work, who asks, and its trace.
+  void readWork(Body& body, const Call& call, RunRequest& into) const;
   // Whose intents the caller may know of: admins and owners everybody's, members their own.
   ControlPlane::IntentsOf intentsOf(const Call& call) const;
   // What the control plane and the agent call the conversation that the caller calls `given`. Members name
@@ -171,6 +188,13 @@ class Core : public std::enable_shared_from_this<Core> {
   void writeUser(JsonWriter& w, const store::UserRow& row) const;
   net::HttpResponse userResponse(int status, const store::UserRow& row) const;
   void writeWorkspace(JsonWriter& w, const store::WorkspaceRow& row) const;
+  void writeGrant(JsonWriter& w, const UserGrant& grant) const;
+  void writePeerGrant(JsonWriter& w, const PeerGrant& grant) const;
+  // Whether the caller may see it.
+  bool mayKnow(const Call& call, const UserGrant& grant) const;
+  void addGrantTo(const Call& call, Body body, std::string user);
+  void revokeGrantNamed(const Call& call, const store::GrantId& id);
+  std::vector<UserGrant> grantsOf(const store::UserId& user) const;  // the newest first
   net::HttpResponse workspaceResponse(int status, const store::WorkspaceRow& row) const;
   void moveMember(Call call, Workspaces::Way way);
   void movePlaced(Call call, Workspaces::Way way);
@@ -205,8 +229,6 @@ std::optional<std::vector<std::string>> readCapabilities(Body& body, std::string
 GivenDid readDid(Body& body);
 // `workspaces`: ids or names.
 std::optional<std::vector<std::string>> readWorkspaces(Body& body);
-// `action` and `params` of a request for work, who asks, and its trace.
-void readWork(Body& body, const Call& call, RunRequest& into);
 // `ttlSeconds`, at most `maxTtl`, and the idempotency key: a member of the body or the header Idempotency-Key.
 void readDurability(Body& body, const net::HttpRequest& request, seconds maxTtl, RunRequest& into);
 ApiError notAllowed(Permission needs);

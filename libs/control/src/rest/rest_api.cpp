@@ -53,6 +53,7 @@ std::optional<std::string> fromOriginal(std::string_view path) {
   const std::string_view rest = path.substr(kAdmin.size());
   if (under(rest, "/agents") || under(rest, "/registrations") || under(rest, "/intents") || under(rest, "/policies"))
     return "/api" + std::string(rest);
+  if (under(rest, "/users") && rest.find("/grants") != std::string_view::npos) return "/api" + std::string(rest);
   if (rest == "/governance/audit") return "/api/audit";
   return std::nullopt;
 }
@@ -116,6 +117,17 @@ const std::vector<Core::Route>& Core::routes() {
       {"POST", "/api/policies", Permission::Operate, &Core::addPolicy},
       {"GET", "/api/policies/:id", Permission::Oversee, &Core::getPolicy},
       {"DELETE", "/api/policies/:id", Permission::Operate, &Core::revokePolicy},
+      {"GET", "/api/users/:id/grants", Permission::Read, &Core::listGrantsOf},
+      {"POST", "/api/users/:id/grants", Permission::Operate, &Core::addGrantOf},
+      {"DELETE", "/api/users/:id/grants/:grant", Permission::Operate, &Core::revokeGrantOf},
+      {"GET", "/api/grants", Permission::Read, &Core::listGrants},
+      {"POST", "/api/grants", Permission::Operate, &Core::addGrant},
+      {"GET", "/api/grants/:id", Permission::Read, &Core::getGrant},
+      {"DELETE", "/api/grants/:id", Permission::Operate, &Core::revokeGrant},
+      {"GET", "/api/peer-grants", Permission::Oversee, &Core::listPeerGrants},
+      {"POST", "/api/peer-grants", Permission::Operate, &Core::addPeerGrant},
+      {"GET", "/api/peer-grants/:id", Permission::Oversee, &Core::getPeerGrant},
+      {"DELETE", "/api/peer-grants/:id", Permission::Operate, &Core::revokePeerGrant},
   };
   return all;
 }
@@ -290,11 +302,18 @@ std::optional<std::vector<std::string>> readWorkspaces(Body& body) {
   return body.textList("workspaces", Workspaces::kMaxWorkspaces, kMaxIdBytes);
 }
 
-void readWork(Body& body, const Call& call, RunRequest& into) {
+Did Core::forWhom(const Call& call) const {
+  const store::UserId& user = call.principal().user;
+  const store::UserRow* row = people_.find(user.value);
+  return Did(row != nullptr ? row->did : user.value);  // of one who has just gone nobody knows it, so it is refused
+}
+
+void Core::readWork(Body& body, const Call& call, RunRequest& into) const {
   into.action = body.requiredText("action", 64);
   if (auto params = body.rawObject("params")) into.params = std::move(*params);
   if (auto ms = body.integer("timeoutMs", 1, 86'400'000)) into.timeout = milliseconds(*ms);
   into.requestedBy = call.actor();
+  into.userDid = forWhom(call);
   into.trace = traceContextOf(call.request());
 }
 

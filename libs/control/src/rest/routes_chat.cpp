@@ -190,6 +190,7 @@ void Core::chat(Call call) {
   if (!body) return;
   ChatRequest request;
   request.requestedBy = call.actor();
+  request.userDid = forWhom(call);
   const GivenDid given = readDid(*body);
   readMessages(*body, request);
   for (const char* name : {"conversationId", "sessionId"}) {  // sessionId: as the original's clients write it

@@ -215,6 +215,7 @@ struct ChatRequest {  // chat_message
   std::optional<bool> stream, thinking;
   std::optional<std::int64_t> timeoutMs;
   std::optional<TraceContext> trace;  // `_trace`
+  std::optional<Did> userDid{};       // 7.8
 };
 struct DelegationEntry {
   std::string id, grantId, userDid, agentDid;
