@@ -61,6 +61,7 @@ class RestOpenApi : public PeopleFixture {
     fill("{did}", kDid.value);
     fill("{conversationId}", "c");
     fill("{user}", "owner");
+    fill("{grant}", "none");
     fill("{id}", path.starts_with("/api/workspaces") ? "default" : "owner");
     for (char& c : method) c = static_cast<char>(std::toupper(c));
     net::HttpRequest asked = requestBy(secret("owner", kAllScopes), method, path + query, body);
