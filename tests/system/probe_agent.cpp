@@ -36,7 +36,10 @@ class ProbeAgent : public vc::BaseAgentRuntime {
     work(call, std::chrono::milliseconds(params.value("sleepMs", 0)));
     if (params.contains("fail")) throw std::runtime_error(params["fail"].get<std::string>());
     call.addUsage(params.value("tokens", 0), 0);
-    return {{"action", action}, {"params", params}, {"caller", call.callerDid().value_or("")}};
+    vc::Json peers = vc::Json::array();
+    for (const vc::AgentPeerGrant& grant : getPeerCatalog()) peers.push_back(grant.targetDid);
+    return {
+        {"action", action}, {"params", params}, {"caller", call.callerDid().value_or("")}, {"peers", std::move(peers)}};
   }
 
   void executeChat(std::span<const vc::ChatMessage> messages, std::string_view, vc::ChatSink& out,
