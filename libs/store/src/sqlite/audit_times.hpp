@@ -16,7 +16,7 @@ struct AuditRange {
 };
 
 // Owned by the store, shared by its reading connections. Synchronised. Reads each row once in its life, when a time is
-// first asked for after it was written: some 0.2 s for a million. Keeps 16 bytes for a thousand rows.
+// first asked for after it was written: some 0.4 s for a million. Keeps 16 bytes for a thousand rows.
 class AuditTimes {
  public:
   // No row outside of the range is in [since, until), whatever the clocks did; some inside may not be either. Blocking.
