@@ -227,13 +227,12 @@ TEST_F(LogInAttack, GuessingIsBoundedPerName) {
   while (clock.steady() < end) {
     const Answer a = guess("member");
     if (a.status == 401) {
-      ++guesses;
+      ASSERT_LT(++guesses, 110);
       continue;
     }
     ASSERT_EQ(a.status, 429);
     clock.advance(seconds(std::stoi(a.header("Retry-After"))));
   }
-  EXPECT_LT(guesses, 110);
   clock.advance(std::chrono::hours(1));
   logIn("member");
 }
