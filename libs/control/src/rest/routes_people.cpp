@@ -39,6 +39,7 @@ std::optional<Role> readRole(Body& body) {
 void Core::writeUser(JsonWriter& w, const store::UserRow& row) const {
   w.beginObject();
   w.member("id", row.id.value);
+  w.member("did", row.did);
   w.member("name", row.name);
   w.member("role", row.role);
   w.member("disabled", row.disabled);
