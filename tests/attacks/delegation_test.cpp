@@ -45,7 +45,8 @@ class Delegated : public World {
   }
   // The member's, as it came to an insider's ear.
   static Json membersOf(const HostileAgent& agent) {
-    for (const auto& entry : agent.last("delegation_update")["delegations"]) {
+    const Json update = agent.last("delegation_update");
+    for (const auto& entry : update["delegations"]) {
       if (entry["userDid"] == kMember) return entry;
     }
     return nullptr;

@@ -20,7 +20,7 @@ TEST_F(Processes, AgentRegistersIsApprovedAndAnswers) {
   const Json run = cliJson({"run", "probe", "text_generation", R"({"prompt":"h\u00e9llo"})"});
   EXPECT_EQ(run["status"], "success");
   EXPECT_EQ(run["output"]["params"]["prompt"], "h\u00e9llo");
-  EXPECT_EQ(run["output"]["caller"], did_);
+  EXPECT_EQ(run["output"]["caller"], cliJson({"users", "show", "owner"})["did"]) << "the user whose key asked";
 
   const Output failed = cli({"run", "probe", "text_generation", R"({"fail":"out of paper"})"});
   EXPECT_EQ(failed.status, 1);

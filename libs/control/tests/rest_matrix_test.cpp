@@ -107,6 +107,7 @@ class Matrix : public PeopleFixture {
     EXPECT_TRUE(store
                     ->writeBlocking([](store::ControlWriter& w) -> Status {
                       VC_TRY(w.putAgent({.did = kSecretDid, .publicId = {1}, .name = "secret-agent"}));
+                      VC_TRY(w.putAgent({.did = kDid, .publicId = {1}, .name = "echo", .capabilities = R"(["echo"])"}));
                       VC_TRY(w.putWorkspace({.id = store::WorkspaceId("secret-id"), .name = "secret-space"}));
                       return w.putPlacement({store::WorkspaceId("secret-id"), kSecretDid});
                     })

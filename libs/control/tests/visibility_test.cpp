@@ -28,6 +28,8 @@ class Visibility : public ControlTest {
     serve();
     anns = agentIn("red", "ann", "anns-agent");
     bobs = agentIn("blue", "bob", "bobs-agent");
+    letWork("ann");
+    letWork("bob");
   }
   void TearDown() override { api.reset(); }
 
@@ -54,6 +56,10 @@ class Visibility : public ControlTest {
               200);
     EXPECT_TRUE(agent->connected());
     return agent;
+  }
+  // With every agent that the user may know of.
+  void letWork(const std::string& user) {
+    EXPECT_EQ(ask("root", "POST", "/api/grants", R"({"user":")" + user + R"(","capabilities":["echo"]})").status, 201);
   }
   // Without a turn of the loop.
   std::shared_ptr<Answer> start(const std::string& who, const std::string& method, const std::string& target,
@@ -277,6 +283,8 @@ TEST_F(Visibility, OfANameThatWasAnothersBeforeBeginsAnew) {
   EXPECT_EQ(ask(key, "GET", "/api/intents").parsed()["pagination"]["total"], 0);
   EXPECT_EQ(ask(key, "GET", "/api/intents/" + old).status, 404);
   EXPECT_EQ(ask(key, "POST", "/api/intents/" + old + "/cancel").status, 404);
+  EXPECT_EQ(ask(key, "GET", "/api/grants").parsed()["pagination"]["total"], 0);
+  letWork("bob");
   const std::string own = intentBy(key, *bobs);
   EXPECT_EQ(ask(key, "GET", "/api/intents/" + own).status, 200);
 }
