@@ -196,7 +196,7 @@ async function people(call) {
 
 // As a browser would: the cookie says who asks, and the token that a page of ours does.
 async function sessions(call, id) {
-  const password = 'correct horse battery staple';
+  const password = 'violet harbour seventy kites';
   await call(401, 'logIn', {key: null, body: {user: 'ann', password}});
   await call(204, 'setPassword', {params: {id}, body: {password}});
   await call(404, 'setPassword', {params: {id: 'nobody'}, body: {password}});

@@ -136,7 +136,9 @@ class Matrix : public PeopleFixture {
     const std::string fresh = "u" + std::to_string(++count_);
     const Did did = place == Place::Own ? kDid : kSecretDid;
     std::string path = row.path, body = row.body;
-    if (path.starts_with("/api/users/:id") || path.ends_with("/:user")) {
+    if (path == "/api/users/:id/grants") {  // members see their own
+      replace(path, ":id", role);
+    } else if (path.ends_with("/:user") || (path.starts_with("/api/users/:id") && !path.ends_with("/:grant"))) {
       const Answer made = as("owner", "POST", "/api/users", R"({"name":")" + fresh + R"("})");
       EXPECT_EQ(made.status, 201) << made.body;
       replace(path, "/users/:id", "/users/" + made.parsed()["id"].get<std::string>());

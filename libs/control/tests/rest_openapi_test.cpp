@@ -158,7 +158,7 @@ TEST_F(RestOpenApi, DescribesNoOperationWithoutARoute) {
 TEST_F(RestOpenApi, SaysWhatTheTableOfRoutesNeeds) {
   const std::map<std::string, std::pair<std::string, json>> kNeeds = {
       {"none", {"open", json::array()}},
-      {"any key", {"own", json::array()}},
+      {"any key or session", {"own", json::array()}},
       {"scope read", {"read", {"read"}}},
       {"scope read of an admin or owner", {"oversee", {"read"}}},
       {"scope run", {"run", {"run"}}},
