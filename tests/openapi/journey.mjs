@@ -71,6 +71,8 @@ async function agents(call, did) {
     params: {did}, body: {policyId: 'p-1', resourceLimits: {maxRequestsPerHour: null, maxTokensPerDay: 100000}, reason: 'less'},
   });
   assert.deepEqual(changed.body.resourceLimits, {maxTokensPerDay: 100000});
+  await call(412, 'changeAgent', {params: {did, 'If-Match': '"0123456789abcdef"'}, body: {policyId: 'p-2'}});
+  await call(200, 'changeAgent', {params: {did, 'If-Match': changed.headers.etag}, body: {policyId: 'p-2'}});
   assert.equal((await call(200, 'pauseAgent', {params: {did}, body: {reason: 'a break'}})).body.paused, 'a break');
   await call(403, 'runOnAgent', {params: {did}, body: {action: kAction}});
   assert.equal((await call(200, 'resumeAgent', {params: {did}})).body.paused, null);

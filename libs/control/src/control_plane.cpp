@@ -466,6 +466,8 @@ void Hub::updateGrant(const Did& did, GrantChange wanted, std::string reason, st
   Registry::Change change = [wanted = std::move(wanted), reason,
                              audited = entry.detailsOfWork](store::AgentRow& row) -> Status {
     VC_TRY_ASSIGN(auto grant, grantOf(row));
+    if (wanted.ifTag && *wanted.ifTag != grantTag(row))
+      return Error{Errc::Conflict, "what the agent " + row.did.value + " is approved for was changed meanwhile"};
     wanted.apply(grant);
     VC_TRY(checkGrant(grant));
     const store::AgentRow before = row;

@@ -4,6 +4,7 @@
 
 #include "base/json_writer.hpp"
 #include "control/control_plane.hpp"
+#include "identity/hash.hpp"
 #include "protocol/codec.hpp"
 
 namespace vaultysclaw::control {
@@ -86,6 +87,13 @@ Result<policy::Grant> grantOf(const store::AgentRow& row) {
   grant.policyId = row.policyId;
   grant.policyExpiresAt = row.policyExpiresAt;
   return grant;
+}
+
+std::string grantTag(const store::AgentRow& row) {
+  JsonWriter w;
+  w.beginArray().value(row.capabilities).value(row.limits).value(row.policyId.value_or(""));
+  w.value(row.policyExpiresAt ? toUnixMillis(*row.policyExpiresAt) : std::int64_t{-1}).endArray();
+  return hexEncode(identity::sha256(asBytes(w.take()))).substr(0, 16);
 }
 
 void setGrant(store::AgentRow& row, const policy::Grant& grant) {

@@ -20,6 +20,8 @@ Result<std::vector<std::string>> capabilitiesFromJson(const std::string& text);
 Result<protocol::ResourceLimits> limitsFromJson(const std::string& text);
 
 Result<policy::Grant> grantOf(const store::AgentRow& row);
+// A name for what the row grants: 16 hex digits, others for another grant.
+std::string grantTag(const store::AgentRow& row);
 void setGrant(store::AgentRow& row, const policy::Grant& grant);
 // InvalidArgument: names too long, negative limits.
 Status checkGrant(const policy::Grant& grant);

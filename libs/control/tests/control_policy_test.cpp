@@ -1,4 +1,5 @@
 // Policies reach the agents that they narrow: at once, when they come back, and over restarts.
+#include "../src/rows.hpp"
 #include "control/policies.hpp"
 #include "control_fixture.hpp"
 
@@ -209,6 +210,22 @@ TEST_F(PolicyTest, StaysWhenTheApprovedGrantChangesOrTheAgentRegistersAnew) {
   run();
   ASSERT_TRUE(approve(registrationOf(*agent)).ok());
   EXPECT_EQ(agent->certifiedCapabilities(), names({"read"}));
+}
+
+TEST_F(PolicyTest, OfTwoChangesOfOneApprovedGrantTheSecondIsToldOfTheFirst) {
+  start();
+  auto agent = agentWith({"echo", "read"});
+  GrantChange change;
+  change.capabilities = {"echo"};
+  change.ifTag = grantTag(plane->agent(agent->did())->row);
+  Waiting<AgentView> first, second;  // at once: both have seen the same
+  plane->updateGrant(agent->did(), change, "", "user:ann", first);
+  change.capabilities = {"read"};
+  plane->updateGrant(agent->did(), change, "", "user:eve", second);
+  run();
+  EXPECT_TRUE(first->ok());
+  EXPECT_EQ(second->error().code, Errc::Conflict);
+  EXPECT_EQ(plane->agent(agent->did())->row.capabilities, R"(["echo"])");
 }
 
 TEST_F(PolicyTest, SaysWhatIsWrongWithIt) {

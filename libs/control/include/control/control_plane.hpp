@@ -114,6 +114,8 @@ struct GrantChange {
   std::optional<std::vector<std::string>> allowedDomains;
   std::optional<std::optional<std::string>> policyId;
   std::optional<std::optional<WallTime>> policyExpiresAt;
+  // The grant that is to be changed, as grantTag() names it; of another one nothing changes (Conflict).
+  std::optional<std::string> ifTag = std::nullopt;
 
   static GrantChange toExactly(const policy::Grant& grant);
   void apply(policy::Grant& grant) const;
@@ -194,7 +196,8 @@ class ControlPlane {
   // Removes the agent, ends its intents and closes its connection; it may register anew. NotFound.
   virtual void deleteAgent(const Did& did, std::string actor, Reply<std::monostate> reply) = 0;
   // Changes the grant of a known agent as it stands when the change is stored, so that two changes at once never undo
-  // each other. Before the reply its open connection is told; the new certificate follows. NotFound; InvalidArgument.
+  // each other. Before the reply its open connection is told; the new certificate follows. NotFound; InvalidArgument;
+  // Conflict (GrantChange::ifTag).
   virtual void updateGrant(const Did& did, GrantChange change, std::string reason, std::string actor,
                            Reply<AgentView> reply) = 0;
 

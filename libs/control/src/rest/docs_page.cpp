@@ -207,7 +207,7 @@ class Page {
   static std::string needsOf(const Json& operation) {
     const auto permission = permissionFrom(textOf(operation, "x-vaultysclaw-permission"));
     if (!permission || *permission == Permission::Open) return "nothing, not even a key";
-    return *permission == Permission::Own ? "any key" : "a key with the " + escaped(name(*permission));
+    return *permission == Permission::Own ? "any key or a session" : "a key with the " + escaped(name(*permission));
   }
 
   void parameterRow(const Json& parameter) {

@@ -1,6 +1,8 @@
 #include <algorithm>
 
 #include "rest/core.hpp"
+#include "rest/versions.hpp"
+#include "rows.hpp"
 
 namespace vaultysclaw::control::rest {
 namespace {
@@ -63,7 +65,7 @@ void Core::getAgent(Call call) {
   if (!agent) return fail(call, noAgent(*did));
   JsonWriter w;
   writeAgentFor(call, w, *agent);
-  respondJson(call, w);
+  respond(call, taggedResponse(200, w.take(), grantTag(agent->row)));
 }
 
 void Core::deleteAgent(Call call) {
@@ -99,7 +101,16 @@ void Core::patchAgent(Call call) {
   if (auto bad = body->finish()) return fail(call, *bad);
   if (!plane_.agent(*did)) return fail(call, noAgent(*did));
 
-  plane_.updateGrant(*did, std::move(change), std::move(reason), call.actor(), replyAgent(call));
+  change.ifTag = expectedTag(call.request());
+  plane_.updateGrant(*did, std::move(change), std::move(reason), call.actor(),
+                     [self = shared_from_this(), call](const Result<AgentView>& reply) {
+                       if (!reply && reply.error().code == Errc::Conflict)
+                         return self->fail(call, staleVersion("the agent"));
+                       if (!reply) return self->fail(call, reply.error());
+                       JsonWriter w;
+                       self->writeAgentFor(call, w, *reply);
+                       self->respond(call, taggedResponse(200, w.take(), grantTag(reply->row)));
+                     });
 }
 
 Reply<AgentView> Core::replyAgent(const Call& call) {

@@ -22,8 +22,8 @@ void writeTerms(JsonWriter& w, const Entry& grant, WallTime now) {
   w.member("version", grant.row.version);
 }
 
-Error noGrant(std::string_view id) {
-  return {Errc::NotFound, "no grant has the id '" + printable(id, 100) + "'"};
+Error noGrant(std::string_view id, std::string_view kind = "grant") {
+  return {Errc::NotFound, "no " + std::string(kind) + " has the id '" + printable(id, 100) + "'"};
 }
 
 std::optional<std::string> readStatus(Query& q) {
@@ -233,7 +233,7 @@ void Core::listPeerGrants(Call call) {
 
 void Core::getPeerGrant(Call call) {
   const PeerGrant* grant = plane_.peerGrants().find(store::PeerGrantId(call.params.front()));
-  if (grant == nullptr) return fail(call, noGrant(call.params.front()));
+  if (grant == nullptr) return fail(call, noGrant(call.params.front(), "peer grant"));
   JsonWriter w;
   writePeerGrant(w, *grant);
   respond(call, versionedResponse(200, w.take(), grant->row.version));

@@ -15,6 +15,9 @@ namespace vaultysclaw::control::rest {
 std::optional<std::int64_t> expectedVersion(const net::HttpRequest& request);
 // `json` with its version as the ETag.
 net::HttpResponse versionedResponse(int status, std::string json, std::int64_t version);
+// The same for a version that is no number.
+std::optional<std::string> expectedTag(const net::HttpRequest& request);
+net::HttpResponse taggedResponse(int status, std::string json, std::string_view tag);
 // `what`: "the user".
 ApiError staleVersion(std::string_view what);
 
