@@ -86,7 +86,6 @@ void bindSctp(Loader& loader, Libraries& l) {
   loader.bind(l.sctpDeregisterAddress, "usrsctp_deregister_address");
   loader.bind(l.sctpSocket, "usrsctp_socket");
   loader.bind(l.sctpClose, "usrsctp_close");
-  loader.bind(l.sctpShutdown, "usrsctp_shutdown");
   loader.bind(l.sctpSetsockopt, "usrsctp_setsockopt");
   loader.bind(l.sctpSetNonBlocking, "usrsctp_set_non_blocking");
   loader.bind(l.sctpSetUpcall, "usrsctp_set_upcall");

@@ -91,7 +91,6 @@ struct Libraries {
   decltype(&::usrsctp_deregister_address) sctpDeregisterAddress;
   decltype(&::usrsctp_socket) sctpSocket;
   decltype(&::usrsctp_close) sctpClose;
-  decltype(&::usrsctp_shutdown) sctpShutdown;
   decltype(&::usrsctp_setsockopt) sctpSetsockopt;
   decltype(&::usrsctp_set_non_blocking) sctpSetNonBlocking;
   decltype(&::usrsctp_set_upcall) sctpSetUpcall;

@@ -143,13 +143,8 @@ void SctpTransport::poll() {
   readMessages();
   if (!ended_) writeMessages();
   if (!ended_) applyResets();
-  if (!ended_ && shuttingDown_ && queue_.empty() && !shutdownSent_) {
-    shutdownSent_ = true;
-    if (!connected_)
-      end({});
-    else if (lib_.sctpShutdown(socket_, SHUT_WR) != 0)
-      end({});
-  }
+  // Then closing the socket aborts the association, as browsers do: libwebrtc leaves SCTP's own shutdown unanswered.
+  if (!ended_ && shuttingDown_ && queue_.empty() && dry_) end({});
   polling_ = false;
 }
 
@@ -203,6 +198,8 @@ void SctpTransport::notification(BytesView bytes) {
     } else if (change.sac_state == SCTP_CANT_STR_ASSOC) {
       end(Error{Errc::ConnectionLost, "the other side does not begin an SCTP association"});
     }
+  } else if (type == SCTP_SENDER_DRY_EVENT) {
+    dry_ = true;
   } else if (type == SCTP_STREAM_RESET_EVENT) {
     sctp_stream_reset_event event{};
     const std::size_t header = offsetof(sctp_stream_reset_event, strreset_stream_list);
@@ -239,6 +236,7 @@ void SctpTransport::writeMessages() {
         lib_.sctpSendv(socket_, m.data.data(), m.data.size(), nullptr, 0, &spa, sizeof spa, SCTP_SENDV_SPA, 0);
     if (n < 0 && (errno == EWOULDBLOCK || errno == EAGAIN)) return;
     if (n < 0) return end(Error{Errc::ConnectionLost, "SCTP: a message cannot be sent"});
+    dry_ = false;
     const std::uint16_t stream = m.stream;
     const std::size_t counted = m.counted;
     queue_.pop_front();

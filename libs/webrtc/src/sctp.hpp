@@ -67,7 +67,7 @@ class SctpTransport {
   void resetStream(std::uint16_t stream);
   // Whether messages are taken out of usrsctp; while not, its window closes and the other side waits.
   void setReading(bool reading);
-  // Ends the association once everything queued has arrived.
+  // Ends the association once the other side has acknowledged everything queued; onEnd follows.
   void shutdown();
   bool connected() const { return connected_; }
 
@@ -94,8 +94,8 @@ class SctpTransport {
   std::deque<SctpMessage> queue_;
   std::deque<std::uint16_t> resets_;
   std::string partial_;
-  bool connected_ = false, ended_ = false, reading_ = true, polling_ = false, shuttingDown_ = false,
-       shutdownSent_ = false;
+  bool connected_ = false, ended_ = false, reading_ = true, polling_ = false, shuttingDown_ = false;
+  bool dry_ = true;  // the other side has acknowledged everything
 };
 
 }  // namespace vaultysclaw::webrtc
