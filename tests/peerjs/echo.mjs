@@ -4,4 +4,10 @@ import { join } from "./original.mjs";
 const [, , port, id] = process.argv;
 const peer = join(id, port);
 peer.on("open", () => console.log("ready"));
-peer.on("connection", (connection) => connection.on("data", (data) => connection.send(data)));
+peer.on("connection", (connection) => {
+  connection.on("data", (data) => {
+    // Here the first data may come before the connection says that it is open, and until then it refuses to send.
+    if (connection.open) connection.send(data);
+    else connection.once("open", () => connection.send(data));
+  });
+});
