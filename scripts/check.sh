@@ -27,9 +27,9 @@ for library in $pure; do
   grep -nE 'system_clock::now|steady_clock::now|std::random_device|getenv\(' -r "$library/include" "$library/src" |
     report "an effect outside the ports" || true
 done
-heavy='#include *[<"](boost/|asio|openssl/|sodium|sqlite3|simdjson|curl/)'
+heavy='#include *[<"](boost/|asio|openssl/|sodium|sqlite3|simdjson|curl/|usrsctp|nice/|glib)'
 grep -nE "$heavy" -r libs/*/include | report "third-party header in an interface of ours" || true
-grep -nE '#include *"(base|net|protocol|identity|store|policy|agent|control|cli)/' -r libs/agent/include/vaultysclaw |
+grep -nE '#include *"(base|net|protocol|identity|store|webrtc|policy|agent|control|cli)/' -r libs/agent/include/vaultysclaw |
   report "internal header in the public API" || true
 grep -nE 'co_await .*\[[^]]*= *std::move' -r libs apps --include='*.cpp' --include='*.hpp' |
   report "move-capturing lambda inside co_await (g++ 12 frees it twice)" || true

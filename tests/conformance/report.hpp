@@ -50,6 +50,7 @@ std::string textOf(const Json& text);
 void checkIdentity(const Json& file, Report& report);
 void checkChallenger(const Json& file, Report& report);
 void checkCerts(const Json& file, Report& report);
+void checkBinaryPack(const Json& file, Report& report);
 // Post-quantum identities must be refused as such, never misread.
 void checkPostQuantum(const Json& file, Report& report);
 

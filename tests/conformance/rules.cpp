@@ -73,6 +73,7 @@ bool changesForeignField(const Value& message, const Value& before, Receiver rec
 
 const std::vector<Rule>& allRules() {
   static const std::vector<Rule> rules{Rule::AgentServiceVersion1,
+                                       Rule::BinaryPackForm,
                                        Rule::CanonicalForm,
                                        Rule::IdForm,
                                        Rule::IdVersion,
@@ -94,6 +95,8 @@ std::string_view key(Rule rule) {
   switch (rule) {
     case Rule::AgentServiceVersion1:
       return "agent-service-version-1";
+    case Rule::BinaryPackForm:
+      return "binarypack-form";
     case Rule::CanonicalForm:
       return "canonical-form";
     case Rule::IdForm:

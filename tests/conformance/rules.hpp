@@ -12,6 +12,7 @@ namespace vaultysclaw::conformance {
 
 enum class Rule {
   AgentServiceVersion1,
+  BinaryPackForm,
   CanonicalForm,
   IdForm,
   IdVersion,

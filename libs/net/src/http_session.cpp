@@ -397,7 +397,7 @@ class HttpSession : public std::enable_shared_from_this<HttpSession> {
     std::optional<HttpResponse> refusal;
     if (!convert(parser, request))
       refusal = HttpResponse{400, {}, "The request's target is malformed.\n"};
-    else if (!handlers->onUpgrade || !handlers->onWebSocket)
+    else if (!handlers->onUpgrade || (!handlers->onWebSocket && !handlers->onUpgraded))
       refusal = HttpResponse{404, {}, "No WebSocket is served here.\n"};
     else if (in_.size() > 0 || watching_)
       refusal = HttpResponse{400, {}, "Bytes follow the upgrade request too early.\n"};
@@ -420,7 +420,13 @@ class HttpSession : public std::enable_shared_from_this<HttpSession> {
     PeerInfo peer = peer_;
     peer.transport = server->tls ? "wss" : "ws";
     auto connection = makeWsConnection(std::move(ws), std::move(peer), server->options.limits);
-    (void)guarded("WebSocket", [&] { handlers->onWebSocket(std::move(connection)); });
+    (void)guarded("WebSocket", [&] {
+      HttpRequest request;
+      if (!handlers->onUpgraded)
+        handlers->onWebSocket(std::move(connection));
+      else if (convert(parser, request))
+        handlers->onUpgraded(request, std::move(connection));
+    });
   }
 
   // Ends the sending side and waits a moment for the client's end: closing at once with unread bytes could destroy the

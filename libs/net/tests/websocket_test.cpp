@@ -119,6 +119,24 @@ TEST_F(WebSocketTest, MayBeDestroyedInEachCallback) {
   }
 }
 
+TEST_F(WebSocketTest, HandsTheUpgradesRequestOverWhenAsked) {
+  Watched<std::string> who;
+  auto server = listen(loop_, {},
+                       {.onUpgrade = [](const auto&) { return std::nullopt; },
+                        .onUpgraded =
+                            [&](const HttpRequest& request, std::unique_ptr<Connection> c) {
+                              accepted_.adopt(std::move(c));
+                              const std::string id(request.queryValue("id").value_or("nobody"));
+                              who.change([&](std::string& w) { w = request.path + " " + id; });
+                            }});
+  ASSERT_TRUE(server.ok());
+  server_ = std::move(server).value();
+  ASSERT_TRUE(dial({.url = url("/ws?id=a%20b")}).ok());
+  EXPECT_TRUE(who.wait([](const std::string& w) { return w == "/ws a b"; }));
+  EXPECT_EQ(send(client_, FrameKind::Text, "x"), SendResult::Ok);
+  EXPECT_TRUE(accepted_.waitMessages(1));
+}
+
 TEST_F(WebSocketTest, RefusesMessagesThatAreTooLong) {
   serve({.limits = {.maxMessageBytes = 1000}});
   connect();

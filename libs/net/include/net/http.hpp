@@ -56,6 +56,8 @@ class HttpExchange {
 using HttpHandler = std::function<void(std::shared_ptr<HttpExchange>)>;
 // Says whether a WebSocket upgrade on this request is welcome; an answer with a status refuses it.
 using UpgradeGate = std::function<std::optional<HttpResponse>(const HttpRequest&)>;
+// As AcceptHandler, for a receiver whose clients say in the upgrade's query who they are.
+using UpgradedHandler = std::function<void(const HttpRequest&, std::unique_ptr<Connection>)>;
 
 struct TlsFiles {
   std::string certificateFile = {};  // PEM chain
@@ -88,7 +90,8 @@ struct ServerHandlers {
   UpgradeGate onUpgrade = {};      // absent: upgrades are refused with 404
   AcceptHandler onWebSocket = {};  // called after the upgrade; Connection::start is the receiver's to call
   std::function<void(std::string)> onProblem =
-      {};  // optional: what an operator should read, for example that a handler threw
+      {};                           // optional: what an operator should read, for example that a handler threw
+  UpgradedHandler onUpgraded = {};  // in place of onWebSocket
 };
 
 }  // namespace vaultysclaw::net
