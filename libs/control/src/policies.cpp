@@ -4,18 +4,11 @@
 
 #include "base/json_writer.hpp"
 #include "book.hpp"
+#include "people_rows.hpp"
 #include "rows.hpp"
 
 namespace vaultysclaw::control {
 namespace {
-
-auto rowOf(const std::vector<store::PolicyRow>& rows, const PolicyId& id) {
-  return std::find_if(rows.begin(), rows.end(), [&](const store::PolicyRow& row) { return row.id == id; });
-}
-
-Error noPolicy(const PolicyId& id) {
-  return {Errc::NotFound, "no policy has the id '" + printable(id.value, 100) + "'"};
-}
 
 // A policy as the audit tells it.
 void write(JsonWriter& w, const char* member, const store::PolicyRow& row) {
@@ -47,16 +40,9 @@ Status place(store::ControlWriter& writer, const PolicyRequest& request, store::
     row.agent = request.agent;
     return {};
   }
-  const std::string wanted = request.workspace.value_or("");
-  VC_TRY_ASSIGN(const auto workspaces, writer.workspaces());
-  for (const store::WorkspaceRow& workspace : workspaces) {
-    if (workspace.id.value == wanted) row.workspace = workspace.id;
-  }
-  for (const store::WorkspaceRow& workspace : workspaces) {
-    if (!row.workspace && workspace.name == wanted) row.workspace = workspace.id;
-  }
-  if (row.workspace) return {};
-  return Error{Errc::NotFound, "no workspace has the id or name '" + printable(wanted, 100) + "'"};
+  VC_TRY_ASSIGN(const auto chosen, chosenWorkspaces(writer, {{request.workspace.value_or("")}}));
+  row.workspace = chosen.front();
+  return {};
 }
 
 Status makeRoom(store::ControlWriter& writer) {
@@ -68,6 +54,10 @@ Status makeRoom(store::ControlWriter& writer) {
 }
 
 }  // namespace
+
+Error noPolicy(std::string_view which) {
+  return {Errc::NotFound, "no policy has the id '" + printable(which, 100) + "'"};
+}
 
 Status Policies::read(store::ControlReader& reader, Rows& rows) {
   VC_TRY_ASSIGN(rows.all, reader.policies());
@@ -97,7 +87,7 @@ Result<std::unique_ptr<Policies>> Policies::create(ControlPorts ports, const Wor
 }
 
 const store::PolicyRow* Policies::find(const PolicyId& id) const {
-  const auto found = rowOf(rows_, id);
+  const auto found = rowOf(rows_, id.value);
   return found == rows_.end() ? nullptr : &*found;
 }
 
@@ -197,8 +187,8 @@ void Policies::revoke(Principal by, PolicyId id, std::optional<std::int64_t> exp
        at = ports_.clock.now()](store::ControlWriter& writer) -> Result<ChangedPolicy> {
         VC_TRY(stillMay(writer, by, at, Permission::Operate));
         VC_TRY_ASSIGN(const auto rows, writer.policies());
-        const auto found = rowOf(rows, id);
-        if (found == rows.end()) return noPolicy(id);
+        const auto found = rowOf(rows, id.value);
+        if (found == rows.end()) return noPolicy(id.value);
         if (expectedVersion && *expectedVersion != found->version) return ChangedPolicy{*found, {}, true};
         if (found->revokedAt) return Error{Errc::Conflict, "the policy " + id.value + " is revoked already"};
         store::PolicyRow row = *found;

@@ -6,6 +6,7 @@
 #include <memory>
 #include <optional>
 #include <string>
+#include <string_view>
 #include <vector>
 
 #include "control/people.hpp"
@@ -87,5 +88,8 @@ class Policies {
   std::map<store::WorkspaceId, std::vector<Narrowing>> ofWorkspace_;
   std::shared_ptr<char> alive_ = std::make_shared<char>();
 };
+
+// NotFound, of a policy that was asked for by `which`.
+Error noPolicy(std::string_view which);
 
 }  // namespace vaultysclaw::control

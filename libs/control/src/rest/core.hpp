@@ -189,6 +189,9 @@ class Core : public std::enable_shared_from_this<Core> {
   net::HttpResponse userResponse(int status, const store::UserRow& row) const;
   void writeWorkspace(JsonWriter& w, const store::WorkspaceRow& row) const;
   void writeGrant(JsonWriter& w, const UserGrant& grant) const;
+  // The grant after a change and who was told of it, or what went wrong.
+  Reply<Grants::Changed> replyGrant(const Call& call, int status);
+  Reply<PeerGrants::Changed> replyPeerGrant(const Call& call, int status);
   void writePeerGrant(JsonWriter& w, const PeerGrant& grant) const;
   // Whether the caller may see it.
   bool mayKnow(const Call& call, const UserGrant& grant) const;

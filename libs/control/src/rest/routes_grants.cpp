@@ -70,6 +70,19 @@ void Core::writeGrant(JsonWriter& w, const UserGrant& grant) const {
   w.endObject();
 }
 
+Reply<Grants::Changed> Core::replyGrant(const Call& call, int status) {
+  return [self = shared_from_this(), call, status](const Result<Grants::Changed>& reply) {
+    if (!reply) return self->fail(call, reply.error());
+    if (reply->stale) return self->fail(call, staleVersion("the grant"));
+    JsonWriter w;
+    w.beginObject().key("grant");
+    self->writeGrant(w, reply->grant);
+    writeSentTo(w, reply->sentTo);
+    w.endObject();
+    self->respond(call, versionedResponse(status, w.take(), reply->grant.row.version));
+  };
+}
+
 bool Core::mayKnow(const Call& call, const UserGrant& grant) const {
   return grant.row.user == call.principal().user || mayDo(call.principal(), Permission::Oversee);
 }
@@ -124,16 +137,7 @@ void Core::addGrantTo(const Call& call, Body body, std::string user) {
   request.capabilities = readGranted(body);
   request.expiresAt = body.time("expiresAt");
   if (auto bad = body.finish()) return fail(call, *bad);
-  plane_.grants().create(call.principal(), std::move(request),
-                         [self = shared_from_this(), call](const Result<Grants::Changed>& reply) {
-                           if (!reply) return self->fail(call, reply.error());
-                           JsonWriter w;
-                           w.beginObject().key("grant");
-                           self->writeGrant(w, reply->grant);
-                           writeSentTo(w, reply->sentTo);
-                           w.endObject();
-                           self->respond(call, versionedResponse(201, w.take(), reply->grant.row.version));
-                         });
+  plane_.grants().create(call.principal(), std::move(request), replyGrant(call, 201));
 }
 
 void Core::revokeGrant(Call call) {
@@ -141,17 +145,7 @@ void Core::revokeGrant(Call call) {
 }
 
 void Core::revokeGrantNamed(const Call& call, const store::GrantId& id) {
-  plane_.grants().revoke(call.principal(), id, expectedVersion(call.request()),
-                         [self = shared_from_this(), call](const Result<Grants::Changed>& reply) {
-                           if (!reply) return self->fail(call, reply.error());
-                           if (reply->stale) return self->fail(call, staleVersion("the grant"));
-                           JsonWriter w;
-                           w.beginObject().key("grant");
-                           self->writeGrant(w, reply->grant);
-                           writeSentTo(w, reply->sentTo);
-                           w.endObject();
-                           self->respond(call, versionedResponse(200, w.take(), reply->grant.row.version));
-                         });
+  plane_.grants().revoke(call.principal(), id, expectedVersion(call.request()), replyGrant(call, 200));
 }
 
 // ---- those of one user, as the original has them --------------------------------------------------------------------
@@ -212,6 +206,19 @@ void Core::writePeerGrant(JsonWriter& w, const PeerGrant& grant) const {
   w.endObject();
 }
 
+Reply<PeerGrants::Changed> Core::replyPeerGrant(const Call& call, int status) {
+  return [self = shared_from_this(), call, status](const Result<PeerGrants::Changed>& reply) {
+    if (!reply) return self->fail(call, reply.error());
+    if (reply->stale) return self->fail(call, staleVersion("the peer grant"));
+    JsonWriter w;
+    w.beginObject().key("peerGrant");
+    self->writePeerGrant(w, reply->grant);
+    writeSentTo(w, reply->sentTo);
+    w.endObject();
+    self->respond(call, versionedResponse(status, w.take(), reply->grant.row.version));
+  };
+}
+
 void Core::listPeerGrants(Call call) {
   Query q = query(call);
   const auto source = readDidOf(q, "source");
@@ -249,30 +256,12 @@ void Core::addPeerGrant(Call call) {
   request.skill = body->text("skillDescription", PeerGrants::kMaxSkillBytes).value_or("");
   request.expiresAt = body->time("expiresAt");
   if (auto bad = body->finish()) return fail(call, *bad);
-  plane_.peerGrants().create(call.principal(), std::move(request),
-                             [self = shared_from_this(), call](const Result<PeerGrants::Changed>& reply) {
-                               if (!reply) return self->fail(call, reply.error());
-                               JsonWriter w;
-                               w.beginObject().key("peerGrant");
-                               self->writePeerGrant(w, reply->grant);
-                               writeSentTo(w, reply->sentTo);
-                               w.endObject();
-                               self->respond(call, versionedResponse(201, w.take(), reply->grant.row.version));
-                             });
+  plane_.peerGrants().create(call.principal(), std::move(request), replyPeerGrant(call, 201));
 }
 
 void Core::revokePeerGrant(Call call) {
   plane_.peerGrants().revoke(call.principal(), store::PeerGrantId(call.params.front()), expectedVersion(call.request()),
-                             [self = shared_from_this(), call](const Result<PeerGrants::Changed>& reply) {
-                               if (!reply) return self->fail(call, reply.error());
-                               if (reply->stale) return self->fail(call, staleVersion("the peer grant"));
-                               JsonWriter w;
-                               w.beginObject().key("peerGrant");
-                               self->writePeerGrant(w, reply->grant);
-                               writeSentTo(w, reply->sentTo);
-                               w.endObject();
-                               self->respond(call, versionedResponse(200, w.take(), reply->grant.row.version));
-                             });
+                             replyPeerGrant(call, 200));
 }
 
 }  // namespace vaultysclaw::control::rest

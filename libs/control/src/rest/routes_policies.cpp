@@ -69,9 +69,7 @@ void Core::listPolicies(Call call) {
 
 void Core::getPolicy(Call call) {
   const store::PolicyRow* row = plane_.policies().find(PolicyId(call.params.front()));
-  if (row == nullptr) {
-    return fail(call, Error{Errc::NotFound, "no policy has the id '" + printable(call.params.front(), 100) + "'"});
-  }
+  if (row == nullptr) return fail(call, noPolicy(call.params.front()));
   JsonWriter w;
   writePolicy(w, *row, ports_.clock.now());
   respond(call, versionedResponse(200, w.take(), row->version));
